@@ -1,0 +1,51 @@
+# Everything here works on a fresh clone with Python >= 3.11 and make; uv is used where it is installed.
+PYTHON ?= $(firstword $(foreach v,python3 python3.12 python3.13 python3.11,$(if $(shell $(v) -c "import sys; print(*[1][(3, 11) > sys.version_info[:2] or sys.version_info[:2] > (3, 13):])" 2>/dev/null),$(v))))
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+.PHONY: help setup demo test test-quick lint format bench lock clean
+help:           ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed  ## .venv with everything in it
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "earshot: needs Python 3.11, 3.12 or 3.13: install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+ifneq ($(UV),)
+	test -x $(BIN)/python || uv venv --quiet --python "$(PYTHON)" $(VENV)
+	uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+demo: setup     ## the whole pipeline on synthetic city sounds, ends with a report
+	$(BIN)/earshot demo --out demo
+
+test: setup     ## every test
+	$(BIN)/python -m pytest
+
+test-quick: setup  ## the tests that take no time, under two minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup     ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup   ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup    ## every benchmark, floor and all, in one run
+	$(BIN)/python -m bench
+
+lock:           ## requirements.txt anew from pyproject.toml (needs uv)
+	uv pip compile --upgrade --universal --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --quiet pyproject.toml -o requirements.txt
+
+clean:          ## remove what setup and demo made
+	rm -rf $(VENV) demo build *.egg-info

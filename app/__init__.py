@@ -1,0 +1,1 @@
+"""What people touch: the `earshot` command and the demo."""

@@ -1,0 +1,91 @@
+"""The `earshot` command: finds the subcommand, turns expected errors into one line and an exit code."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from ingest.errors import EarshotError
+
+COMMANDS = {
+    "demo": "The whole road on this machine, nothing to download.",
+    "doctor": "What works on this machine, what would fail, how to mend it.",
+    "weights": "The encoders' official weight files: list, fetch, verify.",
+    "ingest": "Sounds in: AudioSet's segments, labelled folders, released features.",
+    "embed": "Audio -> an embedding store, resumable.",
+    "export": "A store -> AudioSet tfrecords, plain Parquet or npz.",
+    "train": "A store -> a model with honest numbers and a report.",
+    "evaluate": "Measure a model on a labelled store.",
+    "predict": "What is in these sounds, per ten seconds.",
+}
+"""Subcommand -> what `earshot --help` says of it. It is the click command named `command` in app/commands/<name>.py,
+imported only when it is called: the list of commands needs no more than this table."""
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"app.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="earshot")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def earshot(debug: bool) -> None:
+    """Audio into answers: datasets, embeddings, trained heads, predictions.
+
+    \b
+    Start here:
+      earshot demo                                    the whole road in under three minutes, no downloads needed
+      earshot ingest folder sounds/ --out clips       a folder per class -> a manifest
+      earshot embed clips --encoder yamnet --out emb  audio -> embeddings
+      earshot train emb --head attention --out model  embeddings -> a head, with honest numbers
+      earshot predict model street.wav                what is in it, per ten seconds
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and leave with 0, 1 (the work failed), 2 (the user's mistake) or 130 (interrupted)."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = argv[: argv.index("--")] if "--" in argv else argv  # behind it everything is a name
+    debug = "--debug" in options
+    argv = [arg for arg in options if arg != "--debug"] + argv[len(options) :]
+    try:
+        sys.exit(earshot.main(args=argv, prog_name="earshot", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        _leave(error.format_message().replace("\n", " "), 2, debug)
+    except (click.Abort, KeyboardInterrupt):
+        _leave("interrupted; run the same command again to go on where it stopped", 130, debug)
+    except BrokenPipeError:  # the reader of our output has gone: `earshot ... | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except EarshotError as error:
+        _leave(str(error), error.exit_code, debug)
+    except OSError as error:  # of the disk: a folder that cannot be written, no room
+        where = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error).replace("\n", " ")
+        _leave(f"{where}{reason}; check that the place exists, may be written and has room", 1, debug)
+
+
+def _leave(message: str, code: int, debug: bool, **_: Any) -> None:
+    if debug:
+        raise  # noqa: PLE0704 - called from an except clause only
+    click.echo(f"earshot: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

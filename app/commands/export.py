@@ -1,0 +1,41 @@
+"""`earshot export`: an embedding store in a form that others read."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  earshot export emb --format parquet --out emb.parquet     plain columns, vectors as lists of lists
+  earshot export emb --format npz --out emb.npz             np.load: padded vectors, mask, keys, labels
+  earshot export emb --format tfrecord --out tfrecords      AudioSet's released form, of 128 x uint8 stores
+"""
+)
+@click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "format_name",
+    required=True,
+    metavar="NAME",
+    help="tfrecord (into a folder), parquet or npz (into a file).",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where to; must not exist yet.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(store: Path, format_name: str, out: Path, as_json: bool) -> None:
+    """Write an embedding store as AudioSet's tfrecords, plain Parquet or npz."""
+    from embeddings.export import export
+    from embeddings.store import EmbeddingStore
+
+    exported = export(EmbeddingStore.open(store), format_name, out)
+    if exported.left_out:
+        some = ", ".join(list(exported.left_out)[:3]) + (" ..." if len(exported.left_out) > 3 else "")
+        click.echo(f"note: labels that AudioSet has no index for were left out: {some}", err=True)
+    if as_json:
+        click.echo(
+            json.dumps({"out": str(out), "rows": exported.rows, "files": exported.files, "left_out": exported.left_out})
+        )
+    else:
+        click.echo(f"{out}: {exported.rows} rows in {exported.files} file{'s' * (exported.files != 1)}")

@@ -1,0 +1,138 @@
+"""earshot ingest: segments become audio, folders manifests, released features stores."""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.commands import metadata, status, youtube
+from ingest.clip import AudioItem
+from ingest.datasets import AUTO, DATASETS, choose_dataset
+from ingest.errors import FormatError, UsageError
+from ingest.labels import display_name
+from ingest.manifest import write_manifest
+
+_SHOWN_DAMAGE = 5
+
+
+@click.group()
+def command() -> None:
+    """Turn what is there into what `earshot embed` or `earshot train` take."""
+
+
+command.add_command(youtube.youtube)
+command.add_command(status.status)
+command.add_command(metadata.metadata)
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  earshot ingest folder ESC-50/ --out clips                 layout found by itself
+  earshot ingest folder sounds/ --layout csv --out clips    sounds/*.csv with path, labels, maybe fold and source
+  earshot embed clips --encoder yamnet --out emb            what comes next
+"""
+)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--layout",
+    type=click.Choice([AUTO, *DATASETS]),
+    default=AUTO,
+    show_default=True,
+    help="What tells the labels: a known data set's files, a CSV file, or the folders.",
+)
+@click.option("--split", help="Only this part of a data set that has parts: train, val, test, eval ...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for manifest.parquet.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def folder(folder: Path, layout: str, split: str | None, out: Path, as_json: bool) -> None:
+    """List a folder of labelled audio in a manifest. The audio stays where it is."""
+    dataset = choose_dataset(folder, layout)
+    items = _of_split(dataset.items(folder), split)
+    if not items:
+        raise UsageError(f"{folder}: holds no audio in the layout {dataset.name}; name another folder or layout")
+    manifest = write_manifest(out, items)
+    summary = {
+        "manifest": str(manifest),
+        "layout": dataset.name,
+        "items": len(items),
+        "unlabelled": sum(not item.mids for item in items),
+        "sources": len({item.source for item in items}),
+        **_counts(items),
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "next": f"earshot embed {shlex.quote(str(out))} --encoder yamnet --out EMB",
+    }
+    click.echo(json.dumps(summary) if as_json else _folder_text(summary))
+
+
+def _of_split(items: list[AudioItem], split: str | None) -> list[AudioItem]:
+    if split is None:
+        return items
+    found = [item for item in items if item.about.get("split") == split]
+    if not found:
+        known = sorted({item.about["split"] for item in items if "split" in item.about})
+        raise UsageError(f"--split: no file is in {split!r}; this layout has {', '.join(known) or 'no splits'}")
+    return found
+
+
+def _counts(items: Iterable[AudioItem]) -> dict[str, dict[str, int]]:
+    """How many items each class and each fold has."""
+    items = list(items)
+    classes = Counter(display_name(mid) for item in items for mid in item.mids)
+    folds = Counter(item.fold for item in items if item.fold is not None)
+    return {
+        "classes": dict(sorted(classes.items())),
+        "folds": {str(fold): folds[fold] for fold in sorted(folds)},
+    }
+
+
+def _folder_text(summary: dict[str, Any]) -> str:
+    width = max(map(len, summary["classes"]), default=0)
+    lines = [f"  {name:<{width}}  {count:5}" for name, count in summary["classes"].items()]
+    lines.append(f"{summary['items']} files of {summary['sources']} recordings, layout {summary['layout']}")
+    if summary["unlabelled"]:
+        lines.append(f"without a label: {summary['unlabelled']}")
+    if summary["folds"]:
+        lines.append("folds: " + ", ".join(f"{fold}: {count}" for fold, count in summary["folds"].items()))
+    if summary["licence"]:
+        lines += [f"licence: {summary['licence']}", f"cite: {summary['citation']}"]
+    return "\n".join([*lines, f"wrote {summary['manifest']}", f"next: {summary['next']}"])
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  earshot ingest features audioset_v1_embeddings/ --split bal_train --out balanced
+  earshot ingest features features.tar.gz --split eval --out eval
+  earshot train balanced --classes city10 --head attention --out model    what comes next
+"""
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The embedding store to write.")
+@click.option("--split", help="Only this folder of it: bal_train, eval or unbal_train.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def features(source: Path, out: Path, split: str | None, as_json: bool) -> None:
+    """Make a store of AudioSet's released VGGish features: a folder of tfrecords, or the tar as it is."""
+    from tqdm import tqdm
+
+    from embeddings.features import store_features
+    from ingest.features import read_features
+
+    damage: list[FormatError] = []
+    records = tqdm(read_features(source, split, damage.append), desc="records", unit="", mininterval=1.0)
+    rows = store_features(records, out, f"features-{split or 'all'}")
+    for error in damage[:_SHOWN_DAMAGE]:
+        click.echo(f"left out: {error}", err=True)
+    if len(damage) > _SHOWN_DAMAGE:
+        click.echo(f"left out: {len(damage) - _SHOWN_DAMAGE} more", err=True)
+    following = shlex.join(
+        ["earshot", "train", str(out), "--classes", "city10", "--head", "attention", "--out", "MODEL"]
+    )
+    if as_json:
+        click.echo(json.dumps({"store": str(out), "rows": rows, "damage": list(map(str, damage)), "next": following}))
+    else:
+        click.echo(f"{rows} rows in {out}, {len(damage)} records left out\nnext: {following}")

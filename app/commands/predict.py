@@ -1,0 +1,89 @@
+"""`earshot predict`: what is in these sounds."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.errors import EarshotError, UsageError
+
+if TYPE_CHECKING:
+    from app.predicting import FilePrediction
+
+TOP_IN_TEXT = 3
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  earshot predict model street.wav
+  earshot predict model recordings/ --top 1
+  earshot predict model *.m4a --csv > scores.csv
+
+One row per window of ten seconds. A file that cannot be read is named on standard error and the others go on.
+"""
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: path, start_s, end_s and a column per class.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option(
+    "--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest classes. Default: 3 as text, all as JSON."
+)
+def command(  # noqa: PLR0917 - click passes them all by name
+    model: Path, audio: tuple[Path, ...], as_json: bool, as_csv: bool, weights: Path | None, top: int | None
+) -> None:
+    """Say which of a model's classes are in audio files or folders of them."""
+    from app.predicting import encoder_for, find_audio, predict_file
+    from classifiers.bundle import load_bundle
+
+    if as_csv and (as_json or top):
+        raise UsageError("--csv: has a column for every class, so it goes with neither --json nor --top; leave it out")
+    bundle = load_bundle(model)
+    items = find_audio(audio)
+    if not items:
+        raise UsageError(f"AUDIO: no audio files in {', '.join(map(str, audio))}; name some files")
+    encoder = encoder_for(bundle, weights)
+    results = []
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if as_csv:
+        writer.writerow(["path", "start_s", "end_s", *bundle.class_names])
+    for item in items:
+        result = predict_file(bundle, encoder, item)
+        results.append(result)
+        if result.error:
+            click.echo(f"earshot: {result.error}", err=True)
+        if as_csv:
+            writer.writerows(_csv_rows(result))
+        elif not as_json:
+            click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
+    if as_json:
+        files = [result.to_json(top) for result in results]
+        click.echo(json.dumps({"model": str(model), "classes": list(bundle.class_names), "files": files}))
+    if failed := sum(result.error is not None for result in results):
+        raise EarshotError(f"{failed} of {len(results)} files could not be read to the end; they are named above")
+
+
+def _csv_rows(result: "FilePrediction") -> list[list[str]]:
+    return [
+        [str(result.path), f"{p.start_s:.3f}", f"{p.end_s:.3f}", *(f"{score:.5f}" for score in p.scores)]
+        for p in result.predictions
+    ]
+
+
+def _as_text(result: "FilePrediction", top: int) -> str:
+    lines = [str(result.path)] if result.predictions else []
+    for prediction in result.predictions:
+        said = "   ".join(f"{name} {score:.2f}" for name, score in prediction.top(top))
+        lines.append(f"  {_clock(prediction.start_s):>8} - {_clock(prediction.end_s):<8}  {said}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _clock(seconds: float) -> str:
+    """90.5 -> '1:30.5'."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{minutes:.0f}:{rest:04.1f}"

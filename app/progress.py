@@ -1,0 +1,59 @@
+"""Progress on standard error. Used by commands."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embeddings.embed import Progress
+
+
+class ClipBar:
+    """Clips, clips/s, what remains and times real time, on standard error; sparse where that is a file."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __enter__(self) -> "ClipBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, progress: "Progress") -> None:
+        if self._bar is None:
+            self._bar = self._start(progress)
+        elapsed_s = max(self._bar.format_dict["elapsed"], 1e-3)
+        audio = timedelta(seconds=round(progress.audio_s))
+        self._bar.set_postfix_str(f"{audio} of audio, {progress.audio_s / elapsed_s:.0f} x real time", refresh=False)
+        self._bar.update(progress.items - self._bar.n)
+
+    def _start(self, progress: "Progress") -> Any:
+        from tqdm import tqdm
+
+        interval_s = 0.5 if sys.stderr.isatty() else 10.0
+        return tqdm(
+            total=progress.total,
+            initial=progress.items,
+            unit="clip",
+            mininterval=interval_s,
+            maxinterval=interval_s,
+            dynamic_ncols=True,
+        )
+
+
+@contextmanager
+def download_bar(name: str, size: int | None) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar of bytes on standard error; yields what is to be called with bytes done and bytes in all."""
+    from tqdm import tqdm
+
+    with tqdm(total=size, desc=name, unit="B", unit_scale=True, mininterval=0.5, file=sys.stderr, leave=False) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

@@ -1,0 +1,225 @@
+"""Touches the disk: a model bundle, a folder with a trained head and all that is needed to use it.
+
+model.json    what it is: encoder, classes, head, settings, measures, what it was trained on
+head.*        the head, once for the engine that trained it and once for prediction at once (see `heads.HEADS`)
+sources.npy   hashes of the sources it was trained on, so that nobody tests on them unawares
+pca.npz       the encoder's projection, where it has one of its own
+card.md, report.html    for people
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.heads import FittedHead, Head, HeadScores, Runtime, head_row, load_head
+from classifiers.metrics import Metrics
+from embeddings.embedding import Vectors
+from embeddings.encoders import EncoderSpec
+from ingest.class_sets import ClassSet
+from ingest.errors import FormatError, SpecMismatchError, UsageError
+
+FORMAT_VERSION = 1
+MODEL_FILE, SOURCES_FILE, PCA_FILE = "model.json", "sources.npy", "pca.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInfo:
+    """What model.json says.
+
+    head, head_settings: row of the table of heads; what it was trained with and what it chose.
+    protocol: how `metrics` came about, e.g. "folds"; folds: each one's name, n and measures.
+    metrics: out of fold, never of rows that trained the head that was measured; None for protocol "none".
+    trained_on: store, fingerprint, rows, sources, left_out_none, left_out_several, date, versions.
+    command: what makes it again.
+    """
+
+    spec: EncoderSpec
+    class_set: ClassSet
+    head: str
+    head_settings: dict[str, Any]
+    seed: int
+    protocol: str
+    folds: list[dict[str, Any]]
+    metrics: Metrics | None
+    trained_on: dict[str, Any]
+    command: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format_version": FORMAT_VERSION,
+            "encoder": self.spec.to_json(),
+            "input": f"{self.spec.dtype} [patches, {self.spec.dim}] as stored, with a mask; the head scales it itself",
+            "class_set": self.class_set.to_json(),
+            "head": self.head,
+            "head_settings": self.head_settings,
+            "seed": self.seed,
+            "protocol": self.protocol,
+            "folds": self.folds,
+            "metrics": self.metrics.to_json() if self.metrics else None,
+            "trained_on": self.trained_on,
+            "command": self.command,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "BundleInfo":
+        return cls(
+            spec=EncoderSpec.from_json(data["encoder"]),
+            class_set=ClassSet.from_json(data["class_set"]),
+            metrics=Metrics.from_json(data["metrics"]) if data["metrics"] else None,
+            **{
+                name: data[name]
+                for name in ("head", "head_settings", "seed", "protocol", "folds", "trained_on", "command")
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded bundle.
+
+    pca: the encoder's own projection, or None.
+    """
+
+    folder: Path
+    info: BundleInfo
+    head: Head
+    pca: Path | None
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self.info.spec
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.info.class_set.names
+
+    def require(self, spec: EncoderSpec) -> None:
+        """Raise SpecMismatchError, in plain words, unless the head was trained on embeddings of this kind."""
+        if wrong := self.spec.mismatch(spec):
+            raise SpecMismatchError(
+                f"{self.folder}: this model was trained on other embeddings ({'; '.join(wrong)}); "
+                f"embed the audio with --encoder {self.spec.encoder} and the same settings, or train a model on these"
+            )
+
+    def predict(self, vectors: Vectors, mask: npt.NDArray[np.bool_]) -> HeadScores:
+        """Score rows of vectors as stored: [n, patches, dim], with their mask.
+
+        Raises:
+            SpecMismatchError: vectors of another type or width than the head was trained on.
+        """
+        if vectors.dtype != self.spec.dtype or vectors.shape[2:] != (self.spec.dim,):
+            raise SpecMismatchError(
+                f"{self.folder}: this model takes {self.spec.dtype} vectors of {self.spec.dim} values, got "
+                f"{vectors.dtype} {list(vectors.shape)}; embed the audio with --encoder {self.spec.encoder}"
+            )
+        return self.head.predict(vectors, mask)
+
+    def shared_sources(self, sources: Sequence[str]) -> int:
+        """How many of these sources the head was trained on: measures on them flatter."""
+        return int(np.isin(_hashes(sources), np.load(self.folder / SOURCES_FILE)).sum())
+
+
+def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
+    """Load a bundle.
+
+    Args:
+        runtime: "light" imports neither TensorFlow nor scikit-learn; "full" uses the engine that trained the head.
+    Raises:
+        UsageError: no such folder.
+        FormatError: it is not a bundle, is damaged, or is one of a later version.
+    """
+    if not (folder / MODEL_FILE).is_file():
+        raise UsageError(f"{folder}: holds no {MODEL_FILE}, so it is no model; make one with `earshot train`")
+    info = read_info(folder)
+    row = head_row(info.head)
+    file = row.light_file if runtime == "light" else row.full_file
+    if not (folder / file).is_file():
+        raise FormatError(f"{folder}: {file} is missing; copy the whole folder, or train again: {info.command}")
+    try:
+        head = load_head(info.head, folder, info.class_set.mode, runtime)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(
+            f"{folder / file}: is damaged ({reason}); copy the whole folder again, or train again: {info.command}"
+        ) from error
+    pca = folder / PCA_FILE
+    return Bundle(folder, info, head, pca if pca.is_file() else None)
+
+
+def read_info(folder: Path) -> BundleInfo:
+    """Read model.json alone.
+
+    Raises:
+        FormatError: it is not what this version writes.
+    """
+    path = folder / MODEL_FILE
+    try:
+        data = json.loads(path.read_text())
+        version = data["format_version"]
+        if version != FORMAT_VERSION:
+            raise FormatError(f"{path}: format version {version}, this Earshot reads {FORMAT_VERSION}; update Earshot")
+        return BundleInfo.from_json(data)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: is damaged ({type(error).__name__}: {error}); train the model again") from error
+
+
+def save_bundle(
+    folder: Path,
+    info: BundleInfo,
+    head: FittedHead,
+    *,
+    sources: Sequence[str],
+    pages: dict[str, str],
+    pca: Path | None = None,
+) -> None:
+    """Write a bundle whole or not at all; one that is there already is replaced.
+
+    Args:
+        pages: file name -> text, for people.
+        pca: the encoder's projection, to travel along.
+    Raises:
+        UsageError: the folder holds something else.
+    """
+    check_free(folder)
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    temporary.mkdir()
+    try:
+        head.save(temporary)
+        np.save(temporary / SOURCES_FILE, np.unique(_hashes(sources)))
+        for name, text in pages.items():
+            (temporary / name).write_text(text)
+        if pca:
+            shutil.copyfile(pca, temporary / PCA_FILE)
+        (temporary / MODEL_FILE).write_text(json.dumps(info.to_json(), indent=2) + "\n")
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_free(folder: Path) -> None:
+    """Raise UsageError unless a bundle may be written here: nothing, an empty folder, or a bundle to be replaced."""
+    if folder.is_dir() and ((folder / MODEL_FILE).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise UsageError(f"--out: {folder} holds something that is no model and would be lost; name another folder")
+
+
+def _hashes(sources: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """Eight bytes of each distinct source's hash: enough to recognise it, and its name is not given away."""
+    digests = [hashlib.blake2b(source.encode(), digest_size=8).digest() for source in set(sources)]
+    return np.frombuffer(b"".join(digests), np.uint64)

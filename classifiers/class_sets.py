@@ -1,0 +1,108 @@
+"""What a head is trained to tell apart, and which rows of a store teach it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.class_sets import ClassSet, Mode, SoundClass, class_set_names, find_class_set
+from ingest.errors import UsageError
+from ingest.labels import display_name, mid_of
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a class set makes of a table.
+
+    rows: int [k], the rows that are used, ascending.
+    values: float32 [k, classes], 1 where the row has the class, else 0.
+    left_out_none, left_out_several: rows not used because they have none of the classes, or more than one.
+    """
+
+    rows: npt.NDArray[np.intp]
+    values: npt.NDArray[np.float32]
+    left_out_none: int
+    left_out_several: int
+
+
+def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> ClassSet:
+    """The class set that `--classes` means.
+
+    Args:
+        text: the name of a file in data/class_sets, a path to a .toml file, or class names separated by ';'.
+            None: every label of the store is a class.
+        labels: the labels of each row of the store; they decide what a name means, and the mode of None.
+    Raises:
+        UsageError: a name that is none of these, or a store without labels.
+        FormatError: a .toml file that is not a class set.
+    """
+    known = sorted({label for row in labels for label in row})
+    if text is None:
+        return _all_labels(labels, known)
+    if class_set := find_class_set(text):
+        return class_set
+    names = [name.strip() for name in text.split(";") if name.strip()]
+    classes = tuple(SoundClass(name, (_label_named(name, known),)) for name in names)
+    if not classes:
+        raise UsageError("--classes: needs at least one class, got none; name classes separated by ';'")
+    return ClassSet(text, "single" if len(classes) > 1 else "multi", classes)
+
+
+def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need_all: bool = True) -> Targets:
+    """Choose the rows that a class set can use, and say which classes each of them has.
+
+    Args:
+        need_all: every class needs a row (to train); else one class with a row is enough (to measure).
+    Raises:
+        UsageError: a class that is needed has no row (the message names all such classes), or has every row, so that
+            nothing teaches what it is not.
+    """
+    column = {mid: i for i, c in enumerate(class_set.classes) for mid in c.mids}
+    values = np.zeros((len(labels), len(class_set.classes)), np.float32)
+    for row, mids in enumerate(labels):
+        values[row, [column[mid] for mid in mids if mid in column]] = 1
+    counts = values.sum(axis=1)
+    used = counts == 1 if class_set.mode == "single" else np.ones(len(labels), bool)
+    targets = Targets(
+        rows=np.flatnonzero(used),
+        values=values[used],
+        left_out_none=int((~used & (counts == 0)).sum()),
+        left_out_several=int((~used & (counts > 1)).sum()),
+    )
+    support = targets.values.sum(axis=0)
+    empty = [name for name, n in zip(class_set.names, support, strict=True) if n == 0]
+    if empty and (need_all or len(empty) == len(support)):
+        raise UsageError(
+            f"--classes: no row has {', '.join(map(repr, empty))} (of {len(labels)} rows); "
+            "leave the class out, or embed sounds of it"
+        )
+    everywhere = [name for name, n in zip(class_set.names, support, strict=True) if n == len(targets.values)]
+    if everywhere and need_all:
+        raise UsageError(
+            f"--classes: every row has {', '.join(map(repr, everywhere))} (of {len(targets.values)} rows), and nothing "
+            "teaches what it is not; embed sounds without it, or leave the class out"
+        )
+    return targets
+
+
+def _all_labels(labels: Sequence[tuple[str, ...]], known: list[str]) -> ClassSet:
+    if not known:
+        raise UsageError(
+            "--classes: the store's rows have no labels; embed audio with labels: `earshot ingest folder` makes them"
+        )
+    mode: Mode = "single" if len(known) > 1 and all(len(row) == 1 for row in labels) else "multi"
+    return ClassSet("All labels", mode, tuple(SoundClass(display_name(mid), (mid,)) for mid in known))
+
+
+def _label_named(name: str, known: Sequence[str]) -> str:
+    """The label behind a class name: the store's own label first, else AudioSet's."""
+    if name in known:
+        return name
+    try:
+        return mid_of(name)
+    except UsageError as error:
+        raise UsageError(
+            f"--classes: {error}; give a class set ({', '.join(class_set_names())}), a .toml file, or names of labels "
+            "separated by ';'"
+        ) from error

@@ -1,0 +1,64 @@
+"""The type that flows out of classifiers: what a head says of one window."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.heads import HeadScores
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One window's scores.
+
+    key: of the window. start_s, end_s: the window, in seconds.
+    scores: float32 [classes] in [0, 1].
+    patch_scores, attention: float32 [patches, classes] of the real patches, or None where the head has none.
+    """
+
+    key: str
+    start_s: float
+    end_s: float
+    class_names: tuple[str, ...]
+    scores: Floats
+    patch_scores: Floats | None = None
+    attention: Floats | None = None
+
+    def top(self, k: int | None = None) -> list[tuple[str, float]]:
+        """The k likeliest classes (all without k) with their scores, best first."""
+        order = np.argsort(-self.scores, kind="stable")[:k]
+        return [(self.class_names[i], float(self.scores[i])) for i in order]
+
+    def to_json(self, k: int | None = None) -> dict[str, Any]:
+        """Start, end and the scores of the k likeliest classes, best first, rounded to five places."""
+        scores = {name: round(score, 5) for name, score in self.top(k)}
+        return {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3), "scores": scores}
+
+
+def make_predictions(
+    said: HeadScores,
+    mask: npt.NDArray[np.bool_],
+    *,
+    keys: list[str],
+    start_s: npt.ArrayLike,
+    end_s: npt.ArrayLike,
+    class_names: tuple[str, ...],
+) -> list[Prediction]:
+    """One Prediction for each row of a head's scores, cut to the row's real patches."""
+    starts, ends = np.asarray(start_s, float), np.asarray(end_s, float)
+    return [
+        Prediction(
+            key=key,
+            start_s=float(starts[i]),
+            end_s=float(ends[i]),
+            class_names=class_names,
+            scores=said.scores[i],
+            patch_scores=None if said.patch_scores is None else said.patch_scores[i][mask[i]],
+            attention=None if said.attention is None else said.attention[i][mask[i]],
+        )
+        for i, key in enumerate(keys)
+    ]

@@ -1,0 +1,192 @@
+"""From a table of embeddings to a trained head and its honest measures: out of fold first, then all rows."""
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.bundle import Bundle, BundleInfo
+from classifiers.class_sets import Targets, make_targets, resolve_class_set
+from classifiers.heads import FittedHead, TrainingData, fit_head, head_row
+from classifiers.heads import Progress as HeadProgress
+from classifiers.metrics import Metrics, measure
+from classifiers.protocol import Protocol, Split, make_splits
+from embeddings.encoders import EncoderSpec
+from embeddings.table import EmbeddingTable
+from ingest.class_sets import ClassSet
+from ingest.errors import FormatError
+
+VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "keras", "tensorflow", "ai-edge-litert")
+Progress = Callable[[str, float], None]
+"""Called with what is being done ("fold 2") and the share of all work that is done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What the user chooses.
+
+    classes: as `class_sets.resolve_class_set` takes it; None for all labels of the store.
+    """
+
+    classes: str | None = None
+    head: str = "attention"
+    protocol: Protocol = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Scores of rows that the head that gave them was not trained on.
+
+    truth, scores: [n, classes].
+    """
+
+    truth: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The head of all rows, and what was measured on the way (None for protocol "none")."""
+
+    head: FittedHead
+    info: BundleInfo
+    measured: Measured | None
+    sources: list[str]
+
+
+def train(
+    table: EmbeddingTable,
+    spec: EncoderSpec,
+    settings: TrainSettings,
+    *,
+    store: str = "",
+    command: str = "",
+    progress: Progress = lambda what, share: None,
+) -> Trained:
+    """Measure a head by its protocol, then train it on every row that the class set can use.
+
+    Args:
+        store, command: where the rows come from and what was typed, for the record.
+    Raises:
+        UsageError: classes, protocol or head do not fit the rows.
+        FormatError: a vector is not finite.
+    """
+    head_row(settings.head)
+    class_set = resolve_class_set(settings.classes, table.mids)
+    targets = make_targets(table.mids, class_set)
+    used = table.select(targets.rows)
+    _require_finite(used)
+    rng = np.random.default_rng(settings.seed)
+    protocol, splits = make_splits(
+        settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
+    )
+    data = TrainingData(used.vectors, used.mask, targets.values, used.sources, class_set.names, class_set.mode, spec)
+    measured, folds = _measure_out_of_fold(data, splits, settings, progress)
+    head = _fit(data, settings, _part(progress, "final head", len(splits), len(splits) + 1))
+    info = BundleInfo(
+        spec=spec,
+        class_set=class_set,
+        head=settings.head,
+        head_settings=head.settings,
+        seed=settings.seed,
+        protocol=protocol,
+        folds=folds,
+        metrics=measured.metrics if measured else None,
+        trained_on={"store": store} | _provenance(used, class_set, targets),
+        command=command,
+    )
+    return Trained(head, info, measured, used.sources)
+
+
+def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
+    """Measure a bundle on a table, by the bundle's own classes. The caller has checked the table's encoder.
+
+    Classes without a row are no error here: they are in `per_class` with support 0 and in no mean.
+
+    Raises:
+        UsageError: no row has any of the classes.
+        FormatError: a vector is not finite.
+    """
+    class_set = bundle.info.class_set
+    targets = make_targets(table.mids, class_set, need_all=False)
+    used = table.select(targets.rows)
+    _require_finite(used)
+    scores = bundle.predict(used.vectors, used.mask).scores
+    return Measured(targets.values, scores, measure(targets.values, scores, class_set.names, class_set.mode))
+
+
+def fingerprint(table: EmbeddingTable) -> str:
+    """SHA-256 of the rows: keys, labels, vectors and masks, whatever their order."""
+    rows = []
+    for i in np.argsort(table.keys):
+        row = hashlib.sha256(f"{table.keys[i]}\0{sorted(table.mids[i])}\0".encode())
+        row.update(np.ascontiguousarray(table.vectors[i][table.mask[i]]).tobytes())
+        rows.append(row.digest())
+    return hashlib.sha256(b"".join(rows)).hexdigest()
+
+
+def _require_finite(table: EmbeddingTable) -> None:
+    finite = np.isfinite(table.vectors).all(axis=(1, 2))
+    if not finite.all():
+        raise FormatError(
+            f"{table.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values (so do those of "
+            f"{np.count_nonzero(~finite)} rows in all); embed this audio again, or take the rows out"
+        )
+
+
+def _measure_out_of_fold(
+    data: TrainingData, splits: list[Split], settings: TrainSettings, progress: Progress
+) -> tuple[Measured | None, list[dict[str, Any]]]:
+    """Every test row scored by a head that never saw its source; and the measures of each split."""
+    if not splits:
+        return None, []
+    scores = np.zeros(data.targets.shape, np.float32)
+    folds = []
+    for i, split in enumerate(splits):
+        head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
+        scores[split.test] = head.predict(data.vectors[split.test], data.mask[split.test]).scores
+        part = measure(data.targets[split.test], scores[split.test], data.class_names, data.mode)
+        row = {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP}
+        folds.append(row | {"chosen": head.settings.get("chosen")})
+    tested = np.sort(np.concatenate([split.test for split in splits]))
+    truth, scores = data.targets[tested], scores[tested]
+    return Measured(truth, scores, measure(truth, scores, data.class_names, data.mode)), folds
+
+
+def _fit(data: TrainingData, settings: TrainSettings, progress: HeadProgress) -> FittedHead:
+    progress(0, 1)
+    return fit_head(settings.head, data, settings.seed, progress)
+
+
+def _part(progress: Progress, what: str, index: int, of: int) -> HeadProgress:
+    """The progress of one fit, as a part of all."""
+    return lambda done, total: progress(what, (index + done / total) / of)
+
+
+def _provenance(used: EmbeddingTable, class_set: ClassSet, targets: Targets) -> dict[str, Any]:
+    """What a head was trained on, for the record."""
+    return {
+        "fingerprint": fingerprint(used),
+        "rows": len(used),
+        "sources": len(set(used.sources)),
+        "left_out_none": targets.left_out_none,
+        "left_out_several": targets.left_out_several,
+        "rows_per_class": dict(zip(class_set.names, targets.values.sum(axis=0).astype(int).tolist(), strict=True)),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONS_OF},
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

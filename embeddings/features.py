@@ -1,0 +1,58 @@
+"""AudioSet's released features become an embedding store."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from embeddings.encoders import ENCODERS, EncoderSpec
+from embeddings.store import EmbeddingStore
+from ingest.errors import FormatError
+from ingest.tfrecord import SegmentFeatures
+
+ROWS_AT_ONCE = 1 << 15
+"""About 40 MB of vectors: the balanced split in one piece, the unbalanced in 63."""
+
+
+def features_spec() -> EncoderSpec:
+    """What is known of how AudioSet made its features: VGGish with PCA; the weights' checksum is not published."""
+    row = ENCODERS["vggish-pca"]
+    return EncoderSpec(row.name, row.dim, row.dtype, row.patch_s, row.hop_s, row.sample_rate)
+
+
+def store_features(features: Iterable[SegmentFeatures], out: Path, part_name: str) -> int:
+    """Write features (see `ingest.features.read_features`) as one part of the store `out`.
+
+    Returns:
+        The number of rows. Running it again replaces the part, so no row is there twice.
+    Raises:
+        SpecMismatchError: the store holds rows of another encoder.
+        FormatError: there is not one row.
+    """
+    store = EmbeddingStore.create(out, features_spec())
+    rows = 0
+    with store.writer(part_name) as writer:
+        for batch in _batches(features):
+            segments = [row.segment for row in batch]
+            writer.append_columns(
+                keys=[segment.key for segment in segments],
+                sources=[segment.youtube_id for segment in segments],
+                paths=[""] * len(batch),
+                start_s=[segment.start_s for segment in segments],
+                end_s=[segment.end_s for segment in segments],
+                mids=[segment.mids for segment in segments],
+                folds=[None] * len(batch),
+                n_patches=np.array([len(row.vectors) for row in batch]),
+                vectors=np.concatenate([row.vectors for row in batch]),
+            )
+            rows += len(batch)
+        if not rows:
+            raise FormatError(f"{out}: not one record of the features is whole; fetch them again")
+    return rows
+
+
+def _batches(features: Iterable[SegmentFeatures]) -> Iterator[list[SegmentFeatures]]:
+    iterator = iter(features)
+    while batch := list(islice(iterator, ROWS_AT_ONCE)):
+        yield batch

@@ -1,0 +1,43 @@
+"""TensorFlow, imported on demand and without its chatter."""
+
+import contextlib
+import io
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from embeddings.hush import hushed_stderr
+
+
+def import_tensorflow() -> ModuleType:
+    """Import TensorFlow (4 to 10 s the first time); its C++ side logs errors only, unless the user asked for more."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when the library is loaded
+        with hushed_stderr():
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()  # it complains of missing GPUs here, not at the first operation
+    import tensorflow
+
+    return tensorflow
+
+
+def import_keras() -> ModuleType:
+    """Import Keras 3 on TensorFlow."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import_tensorflow()  # quietly, before Keras does it aloud
+    import keras
+
+    return keras
+
+
+def to_litert(model: Any) -> bytes:
+    """A Keras model with fixed input shapes and a list of inputs, as a LiteRT file.
+
+    A list, because with a dictionary of inputs the converter leaves the weights out of the file.
+    """
+    tensorflow = import_tensorflow()
+    with contextlib.redirect_stdout(io.StringIO()):  # Keras prints where it put its own intermediate files
+        content: bytes = tensorflow.lite.TFLiteConverter.from_keras_model(model).convert()
+    return content

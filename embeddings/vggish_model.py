@@ -1,0 +1,125 @@
+"""VGGish's definition and the TensorFlow graph that runs it, filled from the official TF1 checkpoint.
+
+Four groups of 3x3 convolutions with ReLU, each followed by a 2x2 maximum; two dense layers of 4096 with ReLU; a last
+one of 128 without, as the current reference has it (some ports keep a ReLU there and differ).
+
+Source: `vggish_slim.py` (tensorflow/models, research/audioset/vggish); Hershey et al. 2017.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embeddings.logmel import BANDS, PATCH_FRAMES, Patches
+from embeddings.tf import import_tensorflow
+from ingest.errors import WeightsError
+
+DIM = 128
+
+LAYERS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("conv1", (3, 3, 1, 64)),
+    ("conv2", (3, 3, 64, 128)),
+    ("conv3/conv3_1", (3, 3, 128, 256)),
+    ("conv3/conv3_2", (3, 3, 256, 256)),
+    ("conv4/conv4_1", (3, 3, 256, 512)),
+    ("conv4/conv4_2", (3, 3, 512, 512)),
+    ("fc1/fc1_1", (6 * 4 * 512, 4096)),
+    ("fc1/fc1_2", (4096, 4096)),
+    ("fc2", (4096, DIM)),
+)
+"""Names in the checkpoint (`vggish/<name>/weights` and `/biases`) and the shapes of the weights, in their order."""
+
+POOLED = frozenset({"conv1", "conv2", "conv3/conv3_2", "conv4/conv4_2"})
+"""Layers followed by a 2x2 maximum."""
+
+Floats = npt.NDArray[np.float32]
+Weights = dict[str, tuple[Floats, Floats]]
+
+
+def read_checkpoint(path: Path) -> Weights:
+    """Weights and biases by layer from a TF1 checkpoint, V1 (one file) or V2.
+
+    Raises:
+        WeightsError: not a checkpoint, or a variable of it is missing or of another shape.
+    """
+    tensorflow = import_tensorflow()
+    remedy = "fetch the official file: earshot weights fetch vggish_model.ckpt"
+    try:
+        reader = tensorflow.train.load_checkpoint(str(path))
+        shapes = reader.get_variable_to_shape_map()
+    except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: not a TensorFlow checkpoint ({_first_line(error)}); {remedy}") from error
+    weights: Weights = {}
+    for layer, shape in LAYERS:
+        names = (f"vggish/{layer}/weights", f"vggish/{layer}/biases")
+        for name, expected in zip(names, (shape, shape[-1:]), strict=True):
+            if tuple(shapes.get(name, ())) != expected:
+                seen = f"shape {shapes[name]}" if name in shapes else "nothing"
+                raise WeightsError(f"{path}: {name} must have shape {list(expected)}, it has {seen}; {remedy}")
+        weights[layer] = (reader.get_tensor(names[0]), reader.get_tensor(names[1]))
+    return weights
+
+
+def vggish_layers(patches: Any, weights: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """VGGish in TensorFlow operations: the output of each layer, pooled where a pool follows; `fc2` is the embedding.
+
+    Args:
+        patches: tensor float32 [n, 96, 64].
+        weights: arrays, tensors or variables by layer; all that a layer computes is computed in their type.
+    """
+    tensorflow = import_tensorflow()
+    outputs: dict[str, Any] = {}
+    x = tensorflow.reshape(patches, (-1, PATCH_FRAMES, BANDS, 1))
+    for layer, shape in LAYERS:
+        kernel, bias = weights[layer]
+        x = tensorflow.cast(x, kernel.dtype)
+        if len(shape) == 4:
+            x = tensorflow.nn.conv2d(x, kernel, strides=1, padding="SAME")
+        else:
+            x = tensorflow.matmul(tensorflow.reshape(x, (-1, shape[0])), kernel)
+        x = tensorflow.nn.bias_add(x, bias)
+        if layer != "fc2":
+            x = tensorflow.nn.relu(x)
+        if layer in POOLED:
+            x = tensorflow.nn.max_pool2d(x, 2, 2, "SAME")
+        outputs[layer] = x
+    return outputs
+
+
+class VggishGraph:
+    """VGGish as a TensorFlow graph in a session of its own; may be called from several threads.
+
+    A session and not a `tf.function`, because its threads are then this model's own: each call works in its caller's
+    thread. Weights are variables: as constants they cost half a minute and 3 GB at the start and gain nothing. For
+    bfloat16 they are rounded once, here; TensorFlow's own rewriting would round all 72 million at every call.
+    """
+
+    def __init__(self, weights: Weights, *, precision: str = "float32", threads: int = 1) -> None:
+        tensorflow = import_tensorflow()
+        v1 = tensorflow.compat.v1
+        dtype = tensorflow.as_dtype(precision)
+        config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=-1)
+        with tensorflow.Graph().as_default() as graph:
+            patches = v1.placeholder(tensorflow.float32, (None, PATCH_FRAMES, BANDS))
+            variables = {
+                layer: tuple(v1.get_variable(f"{layer}/{i}", array.shape, dtype) for i, array in enumerate(arrays))
+                for layer, arrays in weights.items()
+            }
+            output = tensorflow.cast(vggish_layers(patches, variables)["fc2"], tensorflow.float32)
+            session = v1.Session(graph=graph, config=config)
+            for layer, arrays in weights.items():
+                for variable, array in zip(variables[layer], arrays, strict=True):
+                    value = v1.placeholder(dtype, array.shape)
+                    session.run(variable.assign(value).op, {value: array.astype(dtype.as_numpy_dtype)})
+        self._run = session.make_callable(output, [patches])
+
+    def __call__(self, patches: Patches) -> Floats:
+        """Log-mel patches float32 [n, 96, 64] -> raw embeddings float32 [n, 128]."""
+        result: Floats = self._run(np.ascontiguousarray(patches))
+        return result
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

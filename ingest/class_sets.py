@@ -1,0 +1,127 @@
+"""Reads data/class_sets: the problems people collect and train for, each class a union of labels."""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ingest.errors import FormatError, UsageError
+from ingest.labels import descendants, display_name, mid_of
+
+Mode = Literal["single", "multi"]
+CLASS_SETS = Path(__file__).resolve().parent.parent / "data" / "class_sets"
+_MID_STARTS = ("/m/", "/t/", "/g/")
+
+
+@dataclass(frozen=True, slots=True)
+class SoundClass:
+    """One class: a name for people, and the labels that mean it (AudioSet mids, or a data set's own names)."""
+
+    name: str
+    mids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSet:
+    """The classes of one problem.
+
+    mode: "single": a row has exactly one of the classes, the others are left out; scores sum to 1.
+        "multi": a row may have any number of them, none included; scores are independent.
+    """
+
+    title: str
+    mode: Mode
+    classes: tuple[SoundClass, ...]
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.classes]
+        mids = [mid for c in self.classes for mid in c.mids]
+        if self.mode not in ("single", "multi"):
+            raise FormatError(
+                f'class set {self.title}: mode must be "single" or "multi", got {self.mode!r}; correct it'
+            )
+        if not all(c.mids for c in self.classes) or not names:
+            raise FormatError(f"class set {self.title}: needs classes with at least one mid each; add them")
+        if twice := _first_repeated(names) or _first_repeated(mids):
+            raise FormatError(f"class set {self.title}: {twice!r} stands twice; keep one of them")
+        if self.mode == "single" and len(names) < 2:
+            raise FormatError(f'class set {self.title}: mode "single" needs two classes or more; use mode "multi"')
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "ClassSet":
+        """The inverse of `to_json`; also reads the tables of a .toml file."""
+        classes = tuple(SoundClass(c["name"], tuple(c["mids"])) for c in data["classes"])
+        return cls(data["title"], data["mode"], classes)
+
+
+def find_class_set(text: str) -> ClassSet | None:
+    """The class set that `text` names: one of data/class_sets, or a .toml file; None when it is neither."""
+    path = CLASS_SETS / f"{text}.toml"
+    if path.is_file():
+        return read_class_set(path)
+    return read_class_set(Path(text)) if text.endswith(".toml") else None
+
+
+def read_class_set(path: Path) -> ClassSet:
+    """Read a class set from TOML.
+
+    Raises:
+        UsageError: there is no such file.
+        FormatError: the file is not a class set.
+    """
+    try:
+        return ClassSet.from_json(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UsageError(f"--classes: there is no file {path}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: is not TOML ({str(error).splitlines()[0]}); correct it") from error
+    except (KeyError, TypeError) as error:
+        raise FormatError(
+            f"{path}: a class set needs title, mode and [[classes]] with name and mids; add them"
+        ) from error
+
+
+def class_set_names() -> list[str]:
+    """The names that `--classes` takes from data/class_sets."""
+    return sorted(path.stem for path in CLASS_SETS.glob("*.toml"))
+
+
+def classes_named(text: str) -> tuple[SoundClass, ...]:
+    """AudioSet's classes for a name of data/class_sets, a .toml file, or display names and mids separated by ';'.
+
+    A mid outside the ontology is a class too: the strong labels have some.
+
+    Raises:
+        UsageError: a name that no label has; the message holds those that come close.
+        FormatError: a .toml file that is no class set.
+    """
+    if class_set := find_class_set(text):
+        return class_set.classes
+    names = dict.fromkeys(name for part in text.split(";") if (name := part.strip()))
+    if not names:
+        raise UsageError(f"a list of classes needs a name, got {text!r}; separate names by ';'")
+    mids = dict.fromkeys(name if name.startswith(_MID_STARTS) else mid_of(name) for name in names)
+    return tuple(SoundClass(display_name(mid), (mid,)) for mid in mids)
+
+
+def with_children(sound_class: SoundClass) -> SoundClass:
+    """The class with everything below its labels in the ontology."""
+    below = sorted(set().union(*(descendants(mid) for mid in sound_class.mids)) - set(sound_class.mids))
+    return replace(sound_class, mids=(*sound_class.mids, *below))
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

@@ -1,0 +1,36 @@
+"""The table of layouts that labelled audio comes in: one module of data each."""
+
+from pathlib import Path
+
+from ingest.datasets import csv_manifest, esc, folders, fsd50k, urbansound8k, vocalsound
+from ingest.datasets.dataset import Dataset
+from ingest.errors import UsageError
+
+DATASETS: dict[str, Dataset] = {
+    module.DATASET.name: module.DATASET for module in (urbansound8k, fsd50k, vocalsound, csv_manifest, esc, folders)
+}
+"""By name, the most particular first: `choose_dataset` takes the first that fits."""
+
+AUTO = "auto"
+
+
+def choose_dataset(folder: Path, layout: str = AUTO) -> Dataset:
+    """The layout of that name, or with 'auto' the first that the folder has.
+
+    Raises:
+        UsageError: no such folder or layout, or none that fits.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: must be a folder of audio, and there is none; check the path")
+    if layout != AUTO:
+        if layout not in DATASETS:
+            raise UsageError(f"--layout: no layout named {layout!r}; choose one of {', '.join((AUTO, *DATASETS))}")
+        return DATASETS[layout]
+    for dataset in DATASETS.values():
+        if dataset.detect(folder):
+            return dataset
+    known = "; ".join(f"{dataset.name}: {dataset.summary}" for dataset in DATASETS.values())
+    raise UsageError(f"{folder}: has none of the known layouts ({known}); sort the files so, or name one with --layout")
+
+
+__all__ = ["AUTO", "DATASETS", "Dataset", "choose_dataset"]

@@ -1,0 +1,48 @@
+"""Touches the disk: the CSV tables that data sets come with, with errors that name file, line and column."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from ingest.errors import FormatError
+
+Row = dict[str, str | None]
+
+
+def read_table(path: Path) -> Iterator[tuple[str, Row]]:
+    """Each row, and where it stands, for messages.
+
+    Raises:
+        FormatError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            for row in reader:
+                yield f"{path}, line {reader.line_num}", row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(f"{path}: cannot be read ({error}); unpack the data set again") from error
+
+
+def column(row: Row, name: str, where: str) -> str:
+    """The text in a column.
+
+    Raises:
+        FormatError: it is empty, or the table has no such column.
+    """
+    if not (text := (row.get(name) or "").strip()):
+        raise FormatError(f"{where}: needs {name}, which is missing or empty; unpack the data set again")
+    return text
+
+
+def number(row: Row, name: str, where: str) -> float:
+    """The number in a column.
+
+    Raises:
+        FormatError: it is none.
+    """
+    text = column(row, name, where)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise FormatError(f"{where}: {name} must be a number, got {text!r}; unpack the data set again") from error

@@ -1,0 +1,53 @@
+"""UrbanSound8K: ten predefined folds; slices of one Freesound recording are always in the same fold.
+
+audio/fold<1-10>/<Freesound id>-<class>-<occurrence>-<slice>.wav
+metadata/UrbanSound8K.csv   slice_file_name, fsID, start, end, salience, fold, classID, class
+"""
+
+from pathlib import Path
+
+from ingest.clip import AudioItem
+from ingest.datasets.dataset import Dataset
+from ingest.datasets.tables import column, number, read_table
+
+_TABLE = Path("metadata", "UrbanSound8K.csv")
+_SALIENCE = {"1": "foreground", "2": "background"}  # of the labelled sound, in the ears of the annotators
+
+
+def detect(folder: Path) -> bool:
+    """The table is where the data set has it."""
+    return (folder / _TABLE).is_file()
+
+
+def items(folder: Path) -> list[AudioItem]:
+    """One item for each row of the table.
+
+    Raises:
+        FormatError: the table is not there, or lacks a column or a number.
+    """
+    found = []
+    for where, row in read_table(folder / _TABLE):
+        name, fold = column(row, "slice_file_name", where), number(row, "fold", where)
+        key = f"audio/fold{fold:g}/{name}"
+        found.append(
+            AudioItem(
+                key=key,
+                path=folder / key,
+                source=f"freesound:{column(row, 'fsID', where)}",
+                mids=(column(row, "class", where).replace("_", " "),),
+                fold=int(fold),
+                start_s=number(row, "start", where),
+                about={"salience": _SALIENCE.get(row.get("salience") or "", "")},
+            )
+        )
+    return sorted(found, key=lambda item: item.key)
+
+
+DATASET = Dataset(
+    "urbansound8k",
+    "UrbanSound8K",
+    detect,
+    items,
+    licence="CC BY-NC 3.0",
+    citation="J. Salamon, C. Jacoby, J. P. Bello, A Dataset and Taxonomy for Urban Sound Research, ACM Multimedia 2014",
+)

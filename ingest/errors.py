@@ -1,0 +1,94 @@
+"""Every error that Earshot raises on purpose.
+
+EarshotError                    something expected went wrong; str(error) is one line with the remedy (exit 1)
+├── UsageError                  the user's mistake: an argument, a path, a combination (exit 2)
+├── AudioError                  one file cannot become a waveform; a batch goes on without it
+│   ├── MissingAudioError       not there, or vanished during the run
+│   ├── UnreadableAudioError    there, but the system does not let us read it
+│   ├── EmptyAudioError         no bytes, or a container with zero samples
+│   ├── NotAudioError           no decoder recognises it, or it has no audio stream
+│   ├── TruncatedAudioError     decodes to less than it declares
+│   └── InvalidSamplesError     NaN or infinite samples
+├── FetchError                  one segment could not be had; becomes a row of the ledger, never the end of a run
+├── DownloadError               a published file could not be had whole; what came of it is kept
+├── WeightsError                weights are missing, unreachable or do not fit
+├── SpecMismatchError           rows, stores or bundles made by different encoders would be mixed
+└── FormatError                 a file of ours or of AudioSet's is not what it should be
+
+Foreign exceptions are translated once, where they enter, with `raise ... from`.
+"""
+
+from pathlib import Path
+
+
+class EarshotError(Exception):
+    """Base of all expected errors. The message is one line that ends in a remedy."""
+
+    exit_code = 1
+
+
+class UsageError(EarshotError):
+    """The user's mistake; the message names the argument, the rule, the value seen and the remedy."""
+
+    exit_code = 2
+
+
+class AudioError(EarshotError):
+    """One audio file is of no use. Becomes a row of `failures.parquet`, never the end of a batch."""
+
+    def __init__(self, path: str | Path, rule: str, remedy: str) -> None:
+        self.path, self.rule, self.remedy = str(path), rule, remedy
+        super().__init__(f"{path}: {rule}; {remedy}")
+
+    @property
+    def kind(self) -> str:
+        """The name of the failure in tables: 'truncated' for TruncatedAudioError, 'notaudio' for NotAudioError."""
+        name = type(self).__name__.removesuffix("Error").lower()
+        return name if name == "notaudio" else name.removesuffix("audio")
+
+
+class MissingAudioError(AudioError): ...
+
+
+class UnreadableAudioError(AudioError): ...
+
+
+class EmptyAudioError(AudioError): ...
+
+
+class NotAudioError(AudioError): ...
+
+
+class TruncatedAudioError(AudioError): ...
+
+
+class InvalidSamplesError(AudioError): ...
+
+
+class FetchError(EarshotError):
+    """One segment could not be had this time.
+
+    failure: the row of `ingest.outcomes.FAILURES` it falls under; "" when the text is to decide.
+    retry_after_s: how long the server asked us to wait, if it did.
+    """
+
+    def __init__(self, failure: str, text: str, retry_after_s: float | None = None) -> None:
+        self.failure, self.text, self.retry_after_s = failure, text, retry_after_s
+        super().__init__(text)
+
+
+class DownloadError(EarshotError):
+    """A published file could not be had whole. reason: one clause, for messages that say more of the file."""
+
+    def __init__(self, path: Path, url: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{path.name} could not be fetched: {reason}; try again, or bring {url} to {path}")
+
+
+class WeightsError(EarshotError): ...
+
+
+class SpecMismatchError(EarshotError): ...
+
+
+class FormatError(EarshotError): ...

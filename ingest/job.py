@@ -1,0 +1,129 @@
+"""Touches disk and network: all that `earshot ingest youtube` does with a list of segments, from lock to report."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from ingest.availability import Availability, survey, write_manifest, write_report
+from ingest.fetch import FetchResult, FetchSettings, fetch_segment
+from ingest.ledger import Ledger
+from ingest.outcomes import FAILURES, NOT_IN_MIRROR, Kind
+from ingest.pace import Phase
+from ingest.reconcile import Mended, reconcile
+from ingest.run import Clock, Progress, Run, RunSettings
+from ingest.segments import Segment, StrongEvent
+from ingest.shards import write_shards
+from ingest.sources import YOUTUBE, Sources, in_order
+
+MANIFEST_EVERY_S = 600.0
+"""`embed` may read the manifest while a run goes on; this is how old it gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """name: of what is asked for: in the report, and as the split. recheck: ask again for what is gone or failed.
+
+    with_cookies: ask again for what needed them. shards: write WebDataset shards at the end.
+    """
+
+    name: str
+    fetch: FetchSettings = field(default_factory=FetchSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+    recheck: bool = False
+    with_cookies: bool = False
+    shards: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """progress: of this run's segments, at its end. availability: of the whole folder. stopped: why early, or ""."""
+
+    progress: Progress
+    availability: Availability
+    mended: Mended
+    manifest: Path
+    report: Path
+    shards: int
+    stopped: str
+
+
+def run_job(
+    segments: Iterable[Segment],
+    out: Path,
+    sources: Sources,
+    settings: JobSettings,
+    *,
+    strong: Mapping[str, Sequence[StrongEvent]] | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    clock: Clock | None = None,
+    stop: threading.Event | None = None,
+) -> JobResult:
+    """Fetch what is missing of `segments` into `out`. Called again, it goes on where it was, however it ended.
+
+    Args:
+        strong: the events of segments that have strong labels, by key; for the manifest.
+    Raises:
+        UsageError: another run writes to `out`.
+        EarshotError: a mirror cannot be read.
+        SpecMismatchError: `out` was begun with other settings of the files.
+    """
+    clock, stop, versions = clock or Clock(), stop or threading.Event(), _versions()
+    ordered = in_order(segments, sources)
+    with Ledger.open(out) as ledger:
+        ledger.settle(
+            {
+                "format": settings.fetch.format,
+                "sample_rate": settings.fetch.sample_rate or "source",
+                "channels": settings.fetch.channels,
+            }
+        )
+        ledger.request(ordered, split=settings.name, now=clock.now())
+        ledger.keep_strong(strong or {})
+        mended = reconcile(ledger, settings.fetch, versions=versions, now=clock.now())
+        ledger.reopen(_reopened(settings, sources))
+
+        def fetch(segment: Segment) -> FetchResult:
+            return fetch_segment(segment, out, sources, settings.fetch, stop)
+
+        teller = _Teller(ledger, progress)
+        run = Run(ledger, fetch, settings.run, versions=versions, progress=teller, clock=clock, stop=stop)
+        try:
+            end = run.go()
+        finally:
+            manifest = write_manifest(ledger)
+        shards = write_shards(ledger) if settings.shards else 0
+        availability = survey(ledger)
+        report = write_report(availability, out, settings.name)
+    stopped = end.pause if end.phase is Phase.STOPPED else ""
+    return JobResult(end, availability, mended, manifest, report, shards, stopped)
+
+
+class _Teller:
+    """Passes progress on, and keeps the manifest young."""
+
+    def __init__(self, ledger: Ledger, progress: Callable[[Progress], None]) -> None:
+        self._ledger, self._progress = ledger, progress
+        self._due = time.monotonic() + MANIFEST_EVERY_S
+
+    def __call__(self, progress: Progress) -> None:
+        began = time.monotonic()
+        if began > self._due:
+            write_manifest(self._ledger)
+            took_s = time.monotonic() - began  # a minute for two million rows
+            self._due = began + max(MANIFEST_EVERY_S, 50 * took_s)
+        self._progress(progress)
+
+
+def _reopened(settings: JobSettings, sources: Sources) -> list[str]:
+    """The failures that this run asks about again."""
+    if settings.recheck:
+        return [failure.name for failure in FAILURES]
+    names = [f.name for f in FAILURES if f.kind is Kind.NEEDS_COOKIES and settings.with_cookies]
+    return [*names, NOT_IN_MIRROR] if YOUTUBE in sources else names
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("earshot", "yt-dlp", "av", "soundfile", "soxr"))

@@ -1,0 +1,99 @@
+"""Touches the disk: the ledger's file, its tables and its lock."""
+
+import os
+import sqlite3
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ingest.errors import FormatError, UsageError
+
+FILE_NAME = "ledger.sqlite"
+_LOCK_NAME = ".ledger.lock"
+_SCHEMA_VERSION = 2
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    GONE = "gone"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS segments (
+  key TEXT PRIMARY KEY, youtube_id TEXT NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL,
+  mids TEXT NOT NULL, split TEXT NOT NULL, run INTEGER NOT NULL, rank INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ({", ".join(f"'{state}'" for state in State)})),
+  failure TEXT, text TEXT, attempts INTEGER NOT NULL DEFAULT 0, objections INTEGER NOT NULL DEFAULT 0,
+  suspicions INTEGER NOT NULL DEFAULT 0, next_attempt REAL,
+  path TEXT, origin TEXT, shard INTEGER, file_bytes INTEGER, sha256 TEXT, duration_s REAL, sample_rate INTEGER,
+  bytes_read INTEGER NOT NULL DEFAULT 0, versions TEXT,
+  requested_at REAL NOT NULL, started_at REAL, finished_at REAL,
+  CHECK ((state = 'done') = (sha256 IS NOT NULL)),
+  CHECK ((state = 'done') = (path IS NOT NULL)),
+  CHECK ((state = 'waiting') = (next_attempt IS NOT NULL)),
+  CHECK (state NOT IN ('gone', 'failed', 'waiting') OR failure IS NOT NULL)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS strong (key TEXT PRIMARY KEY, events TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS queue ON segments (run, state, objections, rank);
+CREATE INDEX IF NOT EXISTS due ON segments (run, next_attempt) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS unpacked ON segments (key) WHERE state = 'done' AND shard IS NULL;
+CREATE INDEX IF NOT EXISTS finished ON segments (finished_at);
+"""
+_UPGRADES = {
+    1: "ALTER TABLE segments ADD COLUMN origin TEXT; UPDATE segments SET origin = 'youtube' WHERE state = 'done';",
+}
+"""What makes a ledger of this version one of the next."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open it, made when it is not there.
+
+    Raises:
+        FormatError: the file is not a ledger, or of a newer Earshot.
+    """
+    connection = sqlite3.connect(path, timeout=60)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last rows, never the order
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > _SCHEMA_VERSION:
+            raise FormatError(f"{path} is of a newer Earshot (schema {version}); update Earshot")
+        if version < _SCHEMA_VERSION:
+            upgrades = "".join(_UPGRADES[old] for old in range(version, _SCHEMA_VERSION)) if version else _SCHEMA
+            connection.executescript(f"BEGIN;{upgrades}PRAGMA user_version = {_SCHEMA_VERSION};COMMIT;")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise FormatError(f"{path} is not a ledger ({error}); move it away, finished audio is adopted again") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def lock_folder(folder: Path) -> Any:
+    """The open lock file; the system drops the lock when the process ends, however it ends.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    import fcntl
+
+    file = (folder / _LOCK_NAME).open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise UsageError(
+            f"--out: {folder} is being written to by another run (process {holder}); wait for it, or stop it first"
+        ) from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

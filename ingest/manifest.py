@@ -1,0 +1,184 @@
+"""Touches the disk: `manifest.parquet`, one row for each audio file, and the folders that have none (yet).
+
+| column | type | means |
+|---|---|---|
+| `key` | string | names the file everywhere; unique |
+| `path` | string | the audio file, see below |
+| `source` | string | the recording it was cut from |
+| `mids` | list of strings | its labels: AudioSet mids, or the data set's own names |
+| `names` | list of strings | the same for people; not read back |
+| `fold` | int32 or null | predefined fold |
+| `start_s` | float64 | where the file begins in its source |
+| others | string | what else the data set tells (`split`, `age`, `gender`, `language` ...); not read back |
+
+A path is relative to the manifest's folder when the audio lies in that folder or in the one above it, so that
+`sounds/` and `clips/manifest.parquet` may be moved together; else it is absolute.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ingest.clip import AudioItem
+from ingest.errors import FormatError, UsageError
+from ingest.files import atomic_path
+from ingest.labels import display_name
+from ingest.ledger import Ledger
+from ingest.ledger_file import FILE_NAME as LEDGER
+from ingest.ledger_file import State
+
+MANIFEST = "manifest.parquet"
+
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".wv"}
+    | {".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".aac", ".ac3", ".amr", ".wma"}
+    | {".mp4", ".mov", ".webm", ".mkv", ".mka", ".3gp"}
+)
+"""What is taken for audio when a folder is listed; a file named outright may have any suffix."""
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """The audio files at any depth, sorted by relative path; hidden files and folders are passed over."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(parent, name)
+            for name in names
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - speed
+        ]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def read_items(path: Path) -> list[AudioItem]:
+    """What there is to embed at a path, sorted by key, keys unique.
+
+    Args:
+        path: a manifest, a folder that holds one, a folder that `earshot ingest youtube` is still at its first clips
+            of (what is finished), a folder of audio (then without labels; key and source are the path in it), or one
+            audio file.
+    Raises:
+        UsageError: there is nothing at `path`, or no audio in it.
+        FormatError: the manifest is damaged, or names a key twice.
+    """
+    if path.is_dir():
+        if (path / MANIFEST).exists():
+            return _read_manifest(path / MANIFEST)
+        if (path / LEDGER).is_file():
+            return _read_ledger(path)
+        items = [_unlabelled(file, file.relative_to(path).as_posix()) for file in audio_files(path)]
+        if not items:
+            raise UsageError(f"{path}: holds neither {MANIFEST} nor audio files; name a folder that does")
+        return items
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder; check the path")
+    return _read_manifest(path) if path.suffix == ".parquet" else [_unlabelled(path, path.name)]
+
+
+def _read_ledger(folder: Path) -> list[AudioItem]:
+    """As the manifest of these clips will have them: the keys must be the same, or `embed` would do them twice."""
+    with Ledger.read(folder) as ledger:
+        items = [
+            AudioItem(
+                row.segment.key, folder / row.path, row.segment.youtube_id, row.segment.mids, None, row.segment.start_s
+            )
+            for row in ledger.rows(State.DONE)
+            if row.path
+        ]
+    if not items:
+        raise UsageError(f"{folder}: no segment of it is finished yet; wait, or look at `earshot ingest status`")
+    return items
+
+
+def _unlabelled(path: Path, key: str) -> AudioItem:
+    return AudioItem(key=key, path=path, source=key)
+
+
+def write_manifest(folder: Path, items: list[AudioItem]) -> Path:
+    """Write `items` as `folder`/manifest.parquet, sorted by key, and return its path.
+
+    Raises:
+        UsageError: the name of a file is not UTF-8, which Parquet's text must be.
+        FormatError: two items have the same key.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for item in items:
+        _require_text(item.path)
+    items = sorted(items, key=lambda item: item.key)
+    _require_unique(items, folder)
+    columns: dict[str, list[Any]] = {
+        "key": [item.key for item in items],
+        "path": [_stored_path(item.path, folder) for item in items],
+        "source": [item.source for item in items],
+        "mids": [list(item.mids) for item in items],
+        "names": [list(map(display_name, item.mids)) for item in items],
+        "fold": [item.fold for item in items],
+        "start_s": [item.start_s for item in items],
+    }
+    schema = _schema()
+    for name in sorted({name for item in items for name in item.about}):
+        columns[name] = [item.about.get(name) or None for item in items]
+        schema = schema.append(pa.field(name, pa.string()))
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / MANIFEST) as temporary:
+        pq.write_table(pa.Table.from_pydict(columns, schema=schema), temporary)
+    return folder / MANIFEST
+
+
+def _read_manifest(path: Path) -> list[AudioItem]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    wanted = [name for name in _schema().names if name != "names"]
+    try:
+        rows = pq.ParquetFile(path).read(wanted).cast(pa.schema([_schema().field(name) for name in wanted])).to_pylist()
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(f"{path}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+    items = [_item(row, path.parent) for row in rows]
+    _require_unique(items, path)
+    return sorted(items, key=lambda item: item.key)
+
+
+def _item(row: dict[str, Any], folder: Path) -> AudioItem:
+    return AudioItem(
+        row["key"], folder / row["path"], row["source"], tuple(row["mids"] or ()), row["fold"], row["start_s"] or 0.0
+    )
+
+
+def _require_unique(items: list[AudioItem], where: Path) -> None:
+    key, count = Counter(item.key for item in items).most_common(1)[0] if items else ("", 0)
+    if count > 1:
+        raise FormatError(f"{where}: key {key!r} stands {count} times, and must be unique; leave one of them")
+
+
+def _require_text(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{str(path)!r}: its name is not UTF-8, which a manifest's must be; rename it") from error
+
+
+def _stored_path(path: Path, folder: Path) -> str:
+    base, target = Path(os.path.abspath(folder)), Path(os.path.abspath(path))  # noqa: PTH100 - links stay
+    return Path(os.path.relpath(target, base) if target.is_relative_to(base.parent) else target).as_posix()
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    strings = pa.list_(pa.string())
+    return pa.schema(
+        {
+            "key": pa.string(),
+            "path": pa.string(),
+            "source": pa.string(),
+            "mids": strings,
+            "names": strings,
+            "fold": pa.int32(),
+            "start_s": pa.float64(),
+        }
+    )

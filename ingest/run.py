@@ -1,0 +1,251 @@
+"""Touches clock and threads: one run over a ledger. Workers fetch; one thread claims, records and sets the pace."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from random import Random
+
+from ingest.fetch import FetchResult
+from ingest.ledger import Ledger, Row, State
+from ingest.outcomes import BY_NAME, NOT_IN_MIRROR, Failure, Kind, Outcome
+from ingest.pace import Pace, PaceSettings, Phase
+from ingest.segments import Segment
+from ingest.sources import YOUTUBE
+
+MAX_SUSPICIONS = 3
+"""An environment failure that met nobody else, so often: it is the segment's own after all."""
+_RECENT = 100
+_LONGEST_BACKOFF_S = 24 * 3600.0
+
+
+class Clock:
+    """The time, and waiting; tests bring a faster one."""
+
+    def now(self) -> float:
+        """Seconds since 1970: due times in the ledger outlive the process."""
+        return time.time()
+
+    def wait(self, futures: Iterable["Future[FetchResult]"], seconds: float) -> set["Future[FetchResult]"]:
+        """Those that are done, as soon as there is one; none after `seconds`."""
+        pending = list(futures)
+        if not pending:
+            time.sleep(seconds)
+            return set()
+        return wait(pending, timeout=seconds, return_when=FIRST_COMPLETED).done
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """linger_s: at the end, wait for segments that are due again within this; later ones are left to the next run.
+
+    tick_s: how often progress is told while nothing happens. seed: of the jitter.
+    """
+
+    pace: PaceSettings = field(default_factory=PaceSettings)
+    linger_s: float = 900.0
+    tick_s: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a run stands.
+
+    counts: of this run's segments. rate_per_hour: of late, answers of any kind; None before there are two.
+    remaining_s: for what is pending at that rate. pause: why nothing moves, "" while it does.
+    """
+
+    counts: dict[State, int]
+    rate_per_hour: float | None
+    remaining_s: float | None
+    phase: Phase
+    pause: str
+    paused_for_s: float
+    bytes_read: int
+
+    @property
+    def requested(self) -> int:
+        return sum(self.counts.values())
+
+
+class Run:
+    """Call `go` once. `stop` may be set from elsewhere: the run ends soon and loses nothing.
+
+    Args:
+        fetch: called in the workers' threads.
+        progress: called in this thread after every result and tick.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        fetch: Callable[[Segment], FetchResult],
+        settings: RunSettings,
+        *,
+        versions: str = "",
+        progress: Callable[[Progress], None] = lambda _: None,
+        clock: Clock | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._ledger, self._fetch, self._settings, self._versions = ledger, fetch, settings, versions
+        self._tell, self._clock, self._stop = progress, clock or Clock(), stop or threading.Event()
+        self._random = Random(settings.seed)
+        self._pace = Pace(settings.pace, self._random)
+        self._in_flight: dict[Future[FetchResult], tuple[Row, bool]] = {}
+        self._counts = ledger.counts(this_run=True)
+        self._answered_at: deque[float] = deque(maxlen=_RECENT)
+        self._bytes_read = 0
+
+    def go(self) -> Progress:
+        """Fetch until nothing is left to be fetched soon, or the pace stops it, or `stop` is set."""
+        with ThreadPoolExecutor(self._settings.pace.workers, thread_name_prefix="fetch") as pool:
+            try:
+                while not self._stop.is_set():
+                    until_s = self._start_all(pool)
+                    if not self._in_flight and until_s is None:
+                        break
+                    self._wait(self._settings.tick_s if until_s is None else min(until_s, self._settings.tick_s))
+            finally:
+                self._stop.set()
+                self._drain()
+        return self.progress()
+
+    def progress(self) -> Progress:
+        now, rate = self._clock.now(), self._rate_per_hour()
+        pending = self._counts[State.PENDING] + self._counts[State.RUNNING]
+        return Progress(
+            counts=dict(self._counts),
+            rate_per_hour=rate,
+            remaining_s=3600 * pending / rate if rate else None,
+            phase=self._pace.phase,
+            pause=self._pace.reason,
+            paused_for_s=max(0.0, self._pace.paused_until - now) if self._pace.phase is Phase.PAUSED else 0.0,
+            bytes_read=self._bytes_read,
+        )
+
+    def _start_all(self, pool: ThreadPoolExecutor) -> float | None:
+        """Start what may start now. Seconds until something else may; None when only a result (or nothing) can."""
+        while True:
+            now = self._clock.now()
+            delay_s = self._pace.delay_s(now, len(self._in_flight))
+            if delay_s > 0:
+                return delay_s if delay_s < float("inf") else None
+            row = self._ledger.claim(now)
+            if row is None:
+                return self._until_due(now)
+            self._move(row.state, State.RUNNING)
+            probe = self._pace.started(now)
+            self._in_flight[pool.submit(self._fetch, row.segment)] = row, probe
+
+    def _until_due(self, now: float) -> float | None:
+        due = self._ledger.next_attempt()
+        if due is None or due - now > self._settings.linger_s:
+            return None
+        return max(0.0, due - now)
+
+    def _wait(self, seconds: float) -> None:
+        for future in self._clock.wait(self._in_flight, seconds):
+            row, probe = self._in_flight.pop(future)
+            self._record(row, future.result(), probe)
+        self._tell(self.progress())
+
+    def _drain(self) -> None:
+        """Workers end soon once `stop` is set; what they finished counts, the rest goes back."""
+        for future, (row, probe) in list(self._in_flight.items()):
+            self._record(row, future.result(), probe)
+        self._in_flight.clear()
+
+    def _record(self, row: Row, result: FetchResult, probe: bool) -> None:
+        now = self._clock.now()
+        self._bytes_read += result.bytes_read
+        if YOUTUBE not in result.asked:
+            self._pace.refund()
+        if result.file:
+            self._ledger.done(
+                row.segment.key,
+                result.file,
+                origin=result.asked[-1],
+                bytes_read=result.bytes_read,
+                versions=self._versions,
+                now=now,
+            )
+            self._answered(now, probe)
+            self._move(State.RUNNING, State.DONE)
+        elif result.outcome:
+            self._record_failure(row, result, result.outcome, probe)
+        else:
+            self._put_back(row, result)
+
+    def _record_failure(self, row: Row, result: FetchResult, outcome: Outcome, probe: bool) -> None:
+        now, failure = self._clock.now(), outcome.failure
+        if failure.kind is Kind.ENVIRONMENT:
+            proven = self._pace.is_proven(outcome, row.segment.key)
+            if proven:
+                self._pace.objected(outcome, now, probe=probe)
+                self._put_back(row, result, objection=True)
+                return
+            self._pace.failed(failure.name, fresh=not row.suspicions, probe=probe)
+            if row.suspicions + 1 < MAX_SUSPICIONS:
+                self._put_back(row, result, objection=True, suspicion=True)
+                return
+        elif failure.kind is Kind.RECOVERABLE:
+            self._pace.failed(failure.name, fresh=not row.attempts, probe=probe)
+        else:
+            self._answered(now, probe)
+        state = verdict(failure, row.attempts + 1)
+        name, text = _reason(row, outcome)
+        self._ledger.failed(
+            row.segment.key,
+            state,
+            failure=name,
+            text=text,
+            now=now,
+            next_attempt=now + self._backoff_s(outcome, row.attempts) if state is State.WAITING else None,
+            bytes_read=result.bytes_read,
+            versions=self._versions,
+        )
+        self._move(State.RUNNING, state)
+
+    def _put_back(self, row: Row, result: FetchResult, *, objection: bool = False, suspicion: bool = False) -> None:
+        self._ledger.put_back(row.segment.key, objection=objection, suspicion=suspicion, bytes_read=result.bytes_read)
+        self._move(State.RUNNING, State.PENDING)
+
+    def _answered(self, now: float, probe: bool) -> None:
+        self._pace.answered(probe=probe)
+        self._answered_at.append(now)
+
+    def _backoff_s(self, outcome: Outcome, attempts: int) -> float:
+        """Doubled with every attempt, half to one and a half of it by chance, and never less than the server asks."""
+        wait_s = min(outcome.failure.wait_s * 2**attempts, _LONGEST_BACKOFF_S) * self._random.uniform(0.5, 1.5)
+        return max(wait_s, outcome.wait_s or 0.0)
+
+    def _rate_per_hour(self) -> float | None:
+        if len(self._answered_at) < 2:
+            return None
+        seconds = self._clock.now() - self._answered_at[0]
+        return 3600 * (len(self._answered_at) - 1) / seconds if seconds > 0 else None
+
+    def _move(self, before: State, after: State) -> None:
+        self._counts[before] -= 1
+        self._counts[after] += 1
+
+
+def _reason(row: Row, outcome: Outcome) -> tuple[str, str]:
+    """The failure's name and its text, for the ledger. That a mirror has no copy says less than why the video is gone,
+    where an earlier run found that out."""
+    reopened = BY_NAME.get(row.failure or "") if not row.attempts else None
+    if outcome.failure.name == NOT_IN_MIRROR and reopened and verdict(reopened, reopened.attempts) is State.GONE:
+        return reopened.name, row.text or ""
+    return outcome.failure.name, outcome.text
+
+
+def verdict(failure: Failure, attempts: int) -> State:
+    """The state that a counted failure leads to, after so many attempts, this one included."""
+    if failure.kind in (Kind.PERMANENT, Kind.NEEDS_COOKIES):
+        return State.GONE
+    if failure.kind is Kind.RECOVERABLE and attempts < failure.attempts:
+        return State.WAITING
+    return State.GONE if failure.gone_when_spent else State.FAILED

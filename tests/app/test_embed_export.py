@@ -1,0 +1,67 @@
+"""`earshot embed` and `earshot export` as typed, with YAMNet."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli import earshot
+from embeddings.store import EmbeddingStore
+from ingest.errors import EarshotError, SpecMismatchError, UsageError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def sounds(tmp_path: Path, shared: Path) -> Path:
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for path in sorted((shared / "esc10").rglob("*.ogg"))[::10]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "empty.wav").touch()
+    return folder
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(earshot, [str(arg) for arg in args], catch_exceptions=False)
+
+
+def test_embed_says_what_it_did_and_goes_on_where_it_was(sounds: Path, tmp_path: Path, shared: Path) -> None:
+    options = ["--encoder", "yamnet", "--out", tmp_path / "emb", "--weights", shared / "models"]
+    done = run("embed", sounds, *options)
+    assert "40 of 41 clips embedded with yamnet, 0 were there" in done.stdout
+    assert "1 failed (1 empty)" in done.stdout and "empty.wav: the file has no bytes" in done.stdout
+    assert "41/41" in done.stderr and "x real time" in done.stderr
+    again = json.loads(run("embed", sounds, *options, "--json").stdout)
+    assert (again["items"], again["done_before"], again["embedded"], again["failed"]) == (41, 40, 0, {"empty": 1})
+    table = EmbeddingStore.open(tmp_path / "emb").load()
+    assert table.vectors.shape == (40, 9, 1024) and table.mask.all()
+
+
+def test_a_fitted_projection_stays_with_its_store(sounds: Path, tmp_path: Path, shared: Path) -> None:
+    emb, weights = tmp_path / "emb", ["--weights", shared / "models"]
+    run("embed", sounds, "--encoder", "yamnet-128", "--fit-pca", "--out", emb, *weights)
+    pca = (emb / "pca.npz").read_bytes()
+    for options in ([], ["--fit-pca"]):
+        again = run("embed", sounds, "--encoder", "yamnet-128", *options, "--out", emb, *weights, "--json")
+        assert json.loads(again.stdout)["done_before"] == 40
+    assert (emb / "pca.npz").read_bytes() == pca
+    exported = run("export", emb, "--format", "tfrecord", "--out", tmp_path / "tfrecords", "--json")
+    assert json.loads(exported.stdout)["rows"] == 40
+    with pytest.raises(SpecMismatchError, match="encoder: yamnet-128 against vggish"):
+        run("embed", sounds, "--encoder", "vggish", "--out", emb)
+
+
+def test_mistakes_are_named(sounds: Path, tmp_path: Path, shared: Path) -> None:
+    emb, weights = tmp_path / "emb", ["--weights", shared / "models"]
+    with pytest.raises(UsageError, match="--pca: only yamnet-128 has a projection"):
+        run("embed", sounds, "--encoder", "yamnet", "--pca", "x.npz", "--out", emb)
+    with pytest.raises(UsageError, match="--model: is for vggish-hub and yamnet-hub, not yamnet"):
+        run("embed", sounds, "--encoder", "yamnet", "--model", "x", "--out", emb)
+    with pytest.raises(UsageError, match="leave one of the two out"):
+        run("embed", sounds, "--encoder", "yamnet-128", "--pca", "x.npz", "--fit-pca", "--out", emb)
+    with pytest.raises(EarshotError, match="none of its 1 files could be embedded"):
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "empty.wav").touch()
+        run("embed", tmp_path / "bad", "--encoder", "yamnet", "--out", emb, *weights)

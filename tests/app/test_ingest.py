@@ -1,0 +1,80 @@
+"""earshot ingest: what it prints and writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.cli import main
+from ingest.manifest import read_items
+from ingest.segments import Segment
+from ingest.tfrecord import SegmentFeatures, serialize_example, write_records
+
+
+def run(capsys, *argv: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(["ingest", *map(str, argv)])
+    captured = capsys.readouterr()
+    return int(left.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    for name in ("Dog/a.wav", "Dog/b.wav", "Rain/c.wav"):
+        (tmp_path / "sounds" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sounds" / name).touch()
+    return tmp_path / "sounds"
+
+
+def test_folder_writes_a_manifest_and_says_what_comes_next(tmp_path, sounds, capsys):
+    code, out, _ = run(capsys, "folder", sounds, "--out", tmp_path / "my clips")
+    assert code == 0
+    assert "3 files" in out and "Dog" in out
+    assert f"earshot embed '{tmp_path / 'my clips'}'" in out
+    assert len(read_items(tmp_path / "my clips")) == 3
+
+
+def test_folder_json_is_one_object(tmp_path, sounds, capsys):
+    code, out, _ = run(capsys, "folder", sounds, "--out", tmp_path / "clips", "--json")
+    summary = json.loads(out)
+    assert (code, summary["items"], summary["layout"]) == (0, 3, "folders")
+    assert summary["classes"] == {"Dog": 2, "Rain": 1}
+
+
+def test_folder_takes_one_split_of_a_data_set(tmp_path, capsys):
+    for part in ("dev", "eval"):
+        (tmp_path / f"FSD50K.{part}_audio").mkdir()
+        (tmp_path / "FSD50K.ground_truth").mkdir(exist_ok=True)
+    (tmp_path / "FSD50K.ground_truth/dev.csv").write_text("fname,mids,split\n1,/m/0bt9lr,train\n2,/m/0bt9lr,val\n")
+    (tmp_path / "FSD50K.ground_truth/eval.csv").write_text("fname,mids\n3,/m/0bt9lr\n")
+    code, out, _ = run(capsys, "folder", tmp_path, "--split", "val", "--out", tmp_path / "val", "--json")
+    assert (code, json.loads(out)["items"]) == (0, 1)
+    code, _, err = run(capsys, "folder", tmp_path, "--split", "test", "--out", tmp_path / "test")
+    assert code == 2 and "this layout has eval, train, val" in err
+
+
+@pytest.mark.parametrize("layout", ["auto", "folders"])
+def test_an_empty_folder_is_the_users_mistake(tmp_path, capsys, layout):
+    code, out, err = run(capsys, "folder", tmp_path, "--layout", layout, "--out", tmp_path / "clips")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "clips").exists()
+
+
+def test_features_makes_a_store_and_names_damage(tmp_path, capsys):
+    from embeddings.store import EmbeddingStore
+
+    folder = tmp_path / "eval"
+    folder.mkdir()
+    records = [
+        serialize_example(SegmentFeatures(Segment(f"-id{n}", 0.0, 10.0), np.zeros((n, 128), np.uint8))) for n in (3, 10)
+    ]
+    with (folder / "-i.tfrecord").open("wb") as file:
+        write_records(file, records)
+        file.write(b"rest")
+    code, out, err = run(capsys, "features", tmp_path, "--split", "eval", "--out", tmp_path / "store", "--json")
+    summary = json.loads(out)
+    assert (code, summary["rows"], len(summary["damage"])) == (0, 2, 1)
+    assert "left out" in err
+    assert EmbeddingStore.open(tmp_path / "store").load().mask.sum() == 13

@@ -1,0 +1,114 @@
+"""The commands `youtube` and `status` end to end, yt-dlp included, against a local server."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.commands.ingest import command as ingest
+from app.ingest_progress import ProgressDisplay, describe
+from ingest.errors import EarshotError, UsageError
+from ingest.ledger import Ledger, State
+from ingest.pace import Phase
+from ingest.run import Progress
+from tests.ingest.media import chirp, wav
+from tests.ingest.media_server import MediaServer, serve
+
+LIST = """# YTID, start_seconds, end_seconds, positive_labels
+ok, 5.000, 15.000, "/m/09x0r,/t/dd00088"
+paced, 5, 15, /m/09x0r
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MediaServer]:
+    with serve({"chirp.wav": wav(chirp(20.0, 16_000))}) as running:
+        yield running
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    path = tmp_path / "balanced_train_segments.csv"
+    path.write_text(LIST)
+    return path
+
+
+def invoke(*args: object) -> Result:
+    return CliRunner().invoke(ingest, [str(arg) for arg in args], catch_exceptions=False)
+
+
+def test_a_list_becomes_files_and_an_account(server: MediaServer, listed: Path, tmp_path: Path) -> None:
+    address = f"{server.url}/{{id}}/chirp.wav"
+    options = ["--url-template", address, "--rate", "inf", "--out", tmp_path / "o"]
+    first = invoke("youtube", listed, *options, "--json", "--shards", "webdataset")
+    facts = json.loads(first.stdout)
+    assert facts["states"]["done"] == facts["requested"] == facts["available"] == 2
+    assert facts["shards_written"] == 1
+    assert "ok 2" in first.stderr
+    assert json.loads(invoke("youtube", listed, *options, "--json").stdout)["fingerprint"] == facts["fingerprint"]
+    shown = invoke("status", tmp_path / "o", "--report")
+    assert "requested" in shown.stdout
+    assert facts["fingerprint"] in shown.stdout
+    assert "split balanced_train: 2 of 2" in shown.stdout
+    assert json.loads(invoke("status", tmp_path / "o", "--json").stdout)["states"]["done"] == 2
+    assert (tmp_path / "o" / "availability.md").is_file()
+
+
+def test_stopping_early_is_an_error_of_the_work(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ingest.job
+    from tests.ingest.fetching import JumpingClock
+
+    monkeypatch.setattr(ingest.job, "Clock", JumpingClock)
+    with pytest.raises(EarshotError, match="stopped early: 6 probes in a row met no-network"):
+        invoke("youtube", listed, "--url-template", "http://no-such-host.invalid/{id}", "--proxy", "",
+               "--rate", "inf", "--out", tmp_path / "o")  # fmt: skip
+    with Ledger.read(tmp_path / "o") as ledger:
+        assert ledger.counts()[State.PENDING] == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--rate", "0"], "--rate"),
+        (["--workers", "0"], "--workers"),
+        (["--url-template", "http://x"], "--url-template"),
+        (["--sample-rate", "5"], "--sample-rate"),
+        (["--cookies", "/no/such/file"], "--cookies"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_written(
+    listed: Path, tmp_path: Path, args: list[str], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        invoke("youtube", listed, "--out", tmp_path / "o", *args)
+    assert not (tmp_path / "o").exists()
+
+
+def test_status_of_a_folder_without_a_ledger(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no"):
+        invoke("status", tmp_path)
+
+
+def test_a_sample_rate_that_is_no_number(listed: Path, tmp_path: Path) -> None:
+    assert "--sample-rate" in invoke("youtube", listed, "--out", tmp_path / "o", "--sample-rate", "high").stderr
+
+
+COUNTS = {State.PENDING: 90, State.RUNNING: 2, State.DONE: 5, State.GONE: 2, State.WAITING: 1, State.FAILED: 0}
+
+
+def test_progress_says_what_why_and_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+    moving = Progress(COUNTS, 300.0, 1104.0, Phase.RUNNING, "", 0.0, 0)
+    paused = Progress(COUNTS, 300.0, math.inf, Phase.PAUSED, "bot-check: Sign in", 90.0, 0)
+    assert describe(moving) == "ok 5, gone 2, waiting 1, failed 0 | 300/h, 0:18:24 left"
+    assert describe(Progress(COUNTS, None, None, Phase.PAUSED, "bot-check: Sign in", 90.0, 0)).endswith(
+        "paused 0:01:30: bot-check: Sign in"
+    )
+    with ProgressDisplay() as display:
+        for progress in (moving, moving, Progress(COUNTS, 300.0, 1.0, paused.phase, paused.pause, 90.0, 0), moving):
+            display(progress)
+    lines = capsys.readouterr().err.splitlines()
+    assert [("paused" in line) for line in lines] == [False, True, False], "a line at once when it is paused or goes on"
+    assert all(line.startswith("7/100 | ok 5") for line in lines)

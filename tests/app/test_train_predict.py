@@ -1,0 +1,236 @@
+"""earshot train, evaluate and predict: what they print, write and refuse."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from app.cli import main
+from classifiers import svc
+from embeddings.embedding import Embedding
+from embeddings.encoders import EncoderSettings, load_encoder
+from embeddings.store import EmbeddingStore
+from ingest.audio import read_clip
+from tests.classifiers.generated import make_spec, make_table
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main([*map(str, argv)])
+    captured = capsys.readouterr()
+    code = left.value.code
+    return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+
+def write_store(folder: Path, rows: Sequence[Embedding], spec: object) -> Path:
+    with EmbeddingStore.create(folder, spec).writer("0") as writer:  # type: ignore[arg-type]
+        for row in rows:
+            writer.append(row)
+    return folder
+
+
+def generated_store(folder: Path, **changes: int) -> Path:
+    table = make_table(**changes)
+    return write_store(
+        folder,
+        [
+            Embedding(key, source, "", 0.0, 9.6, vectors[mask], mids)
+            for key, source, vectors, mask, mids in zip(
+                table.keys, table.sources, table.vectors, table.mask, table.mids, strict=True
+            )
+        ],
+        make_spec(),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_grid() -> object:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(svc.fit, "__defaults__", (svc.SvcSettings(costs=(1.0, 10.0), gammas=(0.1, 1.0)),))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generated")
+    generated_store(folder / "emb")
+    with pytest.raises(SystemExit):
+        main(["train", str(folder / "emb"), "--head", "svc", "--out", str(folder / "model"), "--json"])
+    return folder / "model"
+
+
+def test_train_prints_one_object_and_writes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = generated_store(tmp_path / "emb")
+    code, out, _ = run(
+        capsys, "train", store, "--classes", "Dog;Bird", "--head", "svc", "--out", tmp_path / "m", "--json"
+    )
+    said = json.loads(out)
+    assert code == 0
+    assert said["classes"] == ["Dog", "Bird"]
+    assert (said["rows"], said["left_out_none"]) == (60, 30)
+    assert said["metrics"]["accuracy"] > 0.9
+    assert "--classes 'Dog;Bird'" in (tmp_path / "m" / "report.html").read_text().replace("&#39;", "'")
+
+
+def test_the_help_of_train_knows_every_head_and_protocol() -> None:
+    """They are written out there because reading the tables would import NumPy for `earshot --help`."""
+    from app.commands.train import command
+    from classifiers.heads import HEADS
+    from classifiers.protocol import PROTOCOLS
+
+    options = {option.name: option for option in command.params}
+    assert options["protocol"].type.choices == tuple(PROTOCOLS)  # type: ignore[attr-defined]
+    assert options["head"].help == f"{' or '.join(HEADS)}."  # type: ignore[attr-defined]
+
+
+def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = generated_store(tmp_path / "emb")
+    _, out, _ = run(capsys, "train", store, "--head", "svc", "--out", tmp_path / "m")
+    assert "balanced accuracy" in out
+    assert "5-fold cross-validation" in out
+    assert str(tmp_path / "m" / "report.html") in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--head", "forest"], "attention, svc"),
+        (["--classes", "no such thing"], "--classes"),
+        (["--classes", "Siren;Jackhammer"], "no row has 'Jackhammer'"),
+        (["--protocol", "folds"], "use --protocol cv5"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    store = generated_store(tmp_path / "emb")
+    code, out, err = run(capsys, "train", store, "--out", tmp_path / "m", *options)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]
+    assert not (tmp_path / "m").exists()
+
+
+def test_evaluate_measures_and_reports(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = make_table(30, seed=7)
+    rows = [
+        Embedding(f"new{i}", f"new{i}", "", 0.0, 9.6, table.vectors[i][table.mask[i]], table.mids[i]) for i in range(30)
+    ]
+    store = write_store(tmp_path / "emb", rows, make_spec())
+    code, out, err = run(capsys, "evaluate", model, store, "--json", "--report", tmp_path / "r.html")
+    said = json.loads(out)
+    assert code == 0
+    assert err == ""
+    assert {"n", "accuracy", "balanced_accuracy", "mAP", "auc", "d_prime", "per_class", "confusion"} <= said.keys()
+    assert {"precision", "recall", "f1", "ap", "support"} <= said["per_class"]["Dog"].keys()
+    assert said["n"] == 30
+    assert "Measured on" in (tmp_path / "r.html").read_text()
+
+
+def test_evaluate_on_training_rows_warns(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, err = run(capsys, "evaluate", model, model.parent / "emb")
+    assert "trained on 45 of the 45 recordings" in err
+    assert "balanced accuracy" in out
+
+
+def test_evaluate_refuses_another_encoder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Embedding("a", "a", "", 0.0, 1.0, np.zeros((1, 12), np.uint8), ("Dog",))]
+    store = write_store(tmp_path / "emb", rows, make_spec(encoder="other"))
+    code, _, err = run(capsys, "evaluate", model, store)
+    assert code == 1
+    assert "encoder: generated against other" in err
+
+
+@pytest.fixture(scope="module")
+def yamnet_model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A svc model of three ESC-10 classes on real YAMNet embeddings."""
+    folder = tmp_path_factory.mktemp("yamnet")
+    encoder = load_encoder("yamnet", EncoderSettings(weights_dir=shared / "models"))
+    rows = []
+    for name in ("001 - Dog bark", "003 - Sea waves", "009 - Rooster"):
+        for path in sorted((shared / "esc10" / name).glob("*.ogg"))[:12]:
+            vectors = encoder.encode([read_clip(path).waveform])[0]
+            rows.append(Embedding(path.name, path.name.split("-")[1], "", 0.0, 5.0, vectors, (name[6:],)))
+    write_store(folder / "emb", rows, encoder.spec)
+    with pytest.raises(SystemExit):
+        main(["train", str(folder / "emb"), "--head", "svc", "--out", str(folder / "model"), "--protocol", "none"])
+    return folder / "model"
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """A folder with 25 s of noise, a short file, and two that are no audio; hostile names."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    soundfile.write(folder / "-noise é.wav", rng.normal(0, 0.1, 25 * 16_000), 16_000)
+    soundfile.write(folder / "short.wav", rng.normal(0, 0.1, 8_000), 16_000)
+    (folder / "empty.wav").touch()
+    (folder / "text.wav").write_text("not audio")
+    return folder
+
+
+@pytest.mark.slow
+class TestPredict:
+    def test_json(self, yamnet_model: Path, shared: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, out, err = run(capsys, "predict", yamnet_model, sounds, "--weights", shared / "models", "--json")
+        files = {Path(file["path"]).name: file for file in json.loads(out)["files"]}
+        assert code == 1
+        windows = files["-noise é.wav"]["windows"]
+        assert [(w["start_s"], w["end_s"]) for w in windows] == [(0, 10), (10, 20), (20, 25)]
+        assert all(sum(w["scores"].values()) == pytest.approx(1, abs=1e-4) for w in windows)
+        assert len(files["short.wav"]["windows"]) == 1
+        for name in ("empty.wav", "text.wav"):
+            assert files[name]["windows"] == []
+            assert name in files[name]["error"]
+            assert name in err
+        assert "2 of 4 files" in err.splitlines()[-1]
+
+    def test_csv(self, yamnet_model: Path, shared: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        _, out, _ = run(capsys, "predict", yamnet_model, sounds, "--weights", shared / "models", "--csv")
+        header, *rows = csv.reader(io.StringIO(out))
+        assert header == ["path", "start_s", "end_s", "Dog bark", "Rooster", "Sea waves"]
+        assert len(rows) == 4
+
+    def test_text_and_a_missing_file(
+        self, yamnet_model: Path, shared: Path, sounds: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        paths = [sounds / "nowhere.wav", sounds / "short.wav"]
+        code, out, err = run(capsys, "predict", yamnet_model, *paths, "--weights", shared / "models", "--top", 1)
+        assert code == 1
+        assert "nowhere.wav" in err.splitlines()[0]
+        path, window = out.splitlines()
+        assert path.endswith("short.wav")
+        assert "0:00.0 - 0:00.5" in window
+        assert sum(name in window for name in ("Dog bark", "Rooster", "Sea waves")) == 1
+
+    def test_cold_start_without_tensorflow(self, yamnet_model: Path, shared: Path, tmp_path: Path) -> None:
+        path = tmp_path / "ten.wav"
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000)
+        argv = ["predict", str(yamnet_model), str(path), "--weights", str(shared / "models"), "--json"]
+        code = f"import sys, app.cli\ntry: app.cli.main({argv!r})\nfinally: print(*sys.modules, file=sys.stderr)"
+
+        def once() -> float:
+            before = os.times()
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            assert not {"tensorflow", "keras", "sklearn", "librosa"} & set(done.stderr.split())
+            after = os.times()
+            cpu_s = sum(after[2:4]) - sum(before[2:4])  # user and system time of the child
+            return min(cpu_s, after.elapsed - before.elapsed)
+
+        # Processor time, the best of three: what the command costs, not what else keeps the machine busy.
+        assert min(once() for _ in range(3)) < 2.0
+
+
+def test_csv_and_json_exclude_each_other(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "predict", model, "x.wav", "--csv", "--json")
+    assert code == 2
+    assert "--csv" in err

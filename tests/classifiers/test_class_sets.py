@@ -1,0 +1,116 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifiers.class_sets import make_targets, resolve_class_set
+from ingest.class_sets import CLASS_SETS, ClassSet, SoundClass, class_set_names, read_class_set
+from ingest.errors import FormatError, UsageError
+from ingest.labels import load_labels
+
+LABELS = st.lists(st.lists(st.sampled_from("abcd"), max_size=3, unique=True).map(tuple), max_size=30)
+AB_C = ClassSet("t", "single", (SoundClass("AB", ("a", "b")), SoundClass("C", ("c",))))
+
+
+@pytest.mark.parametrize("name", class_set_names())
+def test_every_class_set_reads_and_speaks_of_labels_that_exist(name: str) -> None:
+    class_set = read_class_set(CLASS_SETS / f"{name}.toml")
+    known = set(load_labels().audioset)
+    assert {mid for c in class_set.classes for mid in c.mids} <= known
+    assert ClassSet.from_json(class_set.to_json()) == class_set
+
+
+def test_city10_of_the_balanced_list_is_1062_rows(shared: Path) -> None:
+    with (shared / "audioset" / "balanced_train_segments.csv").open() as file:
+        rows = [line for line in csv.reader(file, skipinitialspace=True) if not line[0].startswith("#")]
+    labels = [tuple(row[3].split(",")) for row in rows]
+    targets = make_targets(labels, resolve_class_set("city10", labels))
+    assert len(targets.rows) == 1062
+    assert targets.values.sum(axis=0).astype(int).tolist() == [60, 58, 271, 59, 206, 59, 60, 59, 59, 171]
+
+
+@given(LABELS)
+def test_single_mode_accounts_for_every_row(labels: list[tuple[str, ...]]) -> None:
+    counts = [("a" in row or "b" in row) + ("c" in row) for row in labels]
+    present = [any({"a", "b"} & set(row) for row, n in zip(labels, counts, strict=True) if n == 1),
+               any("c" in row for row, n in zip(labels, counts, strict=True) if n == 1)]  # fmt: skip
+    if not all(present):
+        with pytest.raises(UsageError, match="no row has"):
+            make_targets(labels, AB_C)
+        return
+    targets = make_targets(labels, AB_C)
+    assert targets.rows.tolist() == [i for i, n in enumerate(counts) if n == 1]
+    assert (targets.left_out_none, targets.left_out_several) == (counts.count(0), counts.count(2))
+    assert (targets.values.sum(axis=1) == 1).all()
+
+
+def test_multi_mode_uses_rows_with_none_and_with_several() -> None:
+    class_set = ClassSet("t", "multi", AB_C.classes)
+    targets = make_targets([("a",), ("b", "c"), ("d",), ()], class_set)
+    np.testing.assert_array_equal(targets.values, [[1, 0], [1, 1], [0, 0], [0, 0]])
+    assert targets.rows.tolist() == [0, 1, 2, 3]
+
+
+def test_to_train_a_class_may_not_be_everywhere() -> None:
+    rows = [("a",), ("a", "b"), ("a",)]
+    class_set = ClassSet("x", "multi", (SoundClass("A", ("a",)), SoundClass("B", ("b",))))
+    with pytest.raises(UsageError, match="every row has 'A'"):
+        make_targets(rows, class_set)
+    assert len(make_targets(rows, class_set, need_all=False).rows) == 3
+
+
+def test_to_measure_a_class_may_be_missing_but_not_all() -> None:
+    assert make_targets([("a",)], AB_C, need_all=False).values.tolist() == [[1, 0]]
+    with pytest.raises(UsageError, match="'AB', 'C'"):
+        make_targets([("d",)], AB_C, need_all=False)
+
+
+def test_without_classes_every_label_of_the_store_is_one() -> None:
+    single = resolve_class_set(None, [("dog",), ("cat",)])
+    assert (single.mode, single.names) == ("single", ("cat", "dog"))
+    assert resolve_class_set(None, [("dog", "cat"), ("cat",)]).mode == "multi"
+    assert resolve_class_set(None, [("/m/0bt9lr",), ("x",)]).names == ("Dog", "x")
+    with pytest.raises(UsageError, match="no labels"):
+        resolve_class_set(None, [(), ()])
+
+
+def test_names_mean_the_stores_labels_first_then_audiosets() -> None:
+    class_set = resolve_class_set("Rooster; Dog", [("Rooster",), ("/m/0bt9lr",)])
+    assert [c.mids for c in class_set.classes] == [("Rooster",), ("/m/0bt9lr",)]
+    assert class_set.mode == "single"
+    assert resolve_class_set("Dog", [()]).mode == "multi"
+
+
+def test_a_path_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text('title = "T"\nmode = "multi"\n[[classes]]\nname = "A"\nmids = ["a"]\n')
+    assert resolve_class_set(str(path), [("a",)]) == ClassSet("T", "multi", (SoundClass("A", ("a",)),))
+
+
+@pytest.mark.parametrize("text", ["no such class", "Dog;no such class", " ; ", "missing.toml"])
+def test_what_names_nothing_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="--classes"):
+        resolve_class_set(text, [("a",)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not toml",
+        'title = "T"',
+        'title = "T"\nmode = "both"\n[[classes]]\nname = "A"\nmids = ["a"]',
+        'title = "T"\nmode = "multi"\n[[classes]]\nname = "A"\nmids = []',
+        'title = "T"\nmode = "single"\n[[classes]]\nname = "A"\nmids = ["a"]',
+        'title = "T"\nmode = "multi"\n[[classes]]\nname = "A"\nmids = ["a"]\n[[classes]]\nname = "B"\nmids = ["a"]',
+        'title = "T"\nmode = "multi"\n[[classes]]\nname = "A"\nmids = ["a"]\n[[classes]]\nname = "A"\nmids = ["b"]',
+    ],
+)
+def test_a_bad_file_is_a_format_error_of_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(FormatError) as error:
+        read_class_set(path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,106 @@
+import json
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from classifiers.metrics import Metrics, d_prime, measure, roc_auc
+from ingest.errors import FormatError
+
+NAMES = ("a", "b", "c")
+SCORES = arrays(np.float64, (40, 3), elements=st.sampled_from(np.linspace(0, 1, 9).tolist()))  # with many equals
+
+
+@settings(deadline=None)
+@given(arrays(np.int8, 40, elements=st.integers(0, 2)), SCORES)
+def test_single_agrees_with_scikit_learn(labels: np.ndarray, scores: np.ndarray) -> None:
+    from sklearn import metrics as sk
+
+    truth, said = np.eye(3)[labels], scores.argmax(axis=1)
+    ours = measure(truth, scores, NAMES, "single")
+    assert ours.accuracy == pytest.approx(sk.accuracy_score(labels, said))
+    np.testing.assert_array_equal(ours.confusion, sk.confusion_matrix(labels, said, labels=[0, 1, 2]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of predicted classes that do not occur
+        assert ours.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(labels, said))
+    table = sk.precision_recall_fscore_support(labels, said, labels=[0, 1, 2], zero_division=0)
+    for c, row in enumerate(ours.per_class):
+        assert (row.precision, row.recall, row.f1, row.support) == pytest.approx([column[c] for column in table])
+
+
+@settings(deadline=None)
+@given(arrays(np.int8, (40, 3), elements=st.integers(0, 1)), SCORES)
+def test_multi_agrees_with_scikit_learn(truth: np.ndarray, scores: np.ndarray) -> None:
+    from sklearn import metrics as sk
+
+    ours = measure(truth, scores, NAMES, "multi")
+    assert ours.accuracy == pytest.approx(sk.accuracy_score(truth, scores >= 0.5))
+    np.testing.assert_array_equal(ours.confusion, sk.multilabel_confusion_matrix(truth, scores >= 0.5))
+    scored = [c for c in range(3) if 0 < truth[:, c].sum() < 40]
+    for c, row in enumerate(ours.per_class):
+        if truth[:, c].any():
+            assert row.ap == pytest.approx(sk.average_precision_score(truth[:, c], scores[:, c]))
+        else:
+            assert row.ap is None
+        expected = sk.roc_auc_score(truth[:, c], scores[:, c]) if c in scored else None
+        assert row.auc == (pytest.approx(expected) if expected is not None else None)
+    assert ours.classes_scored == len(scored)
+    if scored:
+        expected = np.mean([sk.average_precision_score(truth[:, c], scores[:, c]) for c in scored])
+        assert ours.mAP == pytest.approx(expected)
+    else:
+        assert ours.mAP is ours.auc is ours.d_prime is None
+
+
+@given(SCORES)
+def test_measures_do_not_depend_on_the_order_of_rows(scores: np.ndarray) -> None:
+    truth = np.eye(3)[np.arange(40) % 3]
+    order = np.random.default_rng(0).permutation(40)
+    one, other = measure(truth, scores, NAMES, "single"), measure(truth[order], scores[order], NAMES, "single")
+    assert one.confusion == other.confusion
+    assert (one.mAP, one.auc) == pytest.approx((other.mAP, other.auc))
+
+
+def test_perfect_scores_measure_one_and_their_reverse_an_auc_of_zero() -> None:
+    truth = np.eye(3)[np.arange(30) % 3]
+    perfect = measure(truth, truth, NAMES, "single")
+    assert (perfect.accuracy, perfect.balanced_accuracy, perfect.mAP, perfect.auc) == (1, 1, 1, 1)
+    assert perfect.d_prime is None
+    assert measure(truth, 1 - truth, NAMES, "multi").auc == 0
+
+
+def test_d_prime_of_published_auc() -> None:
+    """Hershey et al. 2017 print both: AUC .926 is d' 2.041, AUC .959 is d' 2.452 (their AUC is rounded)."""
+    assert d_prime(0.926) == pytest.approx(2.041, abs=0.01)
+    assert d_prime(0.959) == pytest.approx(2.452, abs=0.02)
+    assert d_prime(0.5) == pytest.approx(0)
+
+
+def test_equal_scores_are_chance() -> None:
+    assert roc_auc(np.array([True, False, True, False, False]), np.zeros(5)) == 0.5
+
+
+@pytest.mark.parametrize("mode", ["single", "multi"])
+def test_json_and_back(mode: str) -> None:
+    truth = np.eye(3)[np.arange(9) % 2]  # class c has no row
+    metrics = measure(truth, np.random.default_rng(0).random((9, 3)), NAMES, mode)
+    assert metrics.per_class[2].ap is None
+    assert metrics.classes_scored == 2
+    text = json.dumps(metrics.to_json(), allow_nan=False)
+    assert Metrics.from_json(json.loads(text)) == metrics
+
+
+@pytest.mark.parametrize(
+    ("targets", "scores"),
+    [
+        (np.ones((2, 3)), np.ones((3, 3))),
+        (np.ones((0, 3)), np.ones((0, 3))),
+        (np.ones((2, 3)), np.full((2, 3), np.nan)),
+    ],
+)
+def test_what_cannot_be_measured_is_an_error(targets: np.ndarray, scores: np.ndarray) -> None:
+    with pytest.raises(FormatError, match="measure"):
+        measure(targets, scores, NAMES, "single")

@@ -1,0 +1,271 @@
+"""Training, bundles and reports together: what is measured, what is written, what is refused."""
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifiers import svc
+from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, save_bundle
+from classifiers.prediction import make_predictions
+from classifiers.report import format_number, render_card, render_report
+from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, train
+from ingest.errors import FormatError, SpecMismatchError, UsageError
+from tests.classifiers.generated import CLASSES, make_spec, make_table
+
+SETTINGS = TrainSettings(head="svc", seed=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_grid() -> object:
+    patch = pytest.MonkeyPatch()
+    quick = svc.SvcSettings(costs=(1.0, 10.0), gammas=(0.1, 1.0))
+    patch.setattr(svc.fit, "__defaults__", (quick,))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    return train(make_table(), make_spec(), SETTINGS, store="emb", command="earshot train emb --out model")
+
+
+@pytest.fixture(scope="module")
+def bundle_folder(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "model"
+    pages = {"report.html": render_report(trained.info, trained.measured), "card.md": render_card(trained.info)}
+    save_bundle(folder, trained.info, trained.head, sources=trained.sources, pages=pages)
+    return folder
+
+
+def test_out_of_fold_measures_cover_every_row_once(trained: Trained) -> None:
+    assert trained.measured is not None
+    assert trained.measured.metrics.n == 90 == sum(fold["n"] for fold in trained.info.folds)
+    assert trained.measured.metrics.accuracy > 0.9
+    assert trained.info.protocol == "cv5"
+
+
+def test_measures_are_never_of_the_training_rows() -> None:
+    """With labels drawn at random there is nothing to learn: honest measures stand at chance, others do not."""
+    table = make_table(150)
+    names = np.random.default_rng(0).choice(CLASSES, 75)
+    table = replace(table, mids=[(str(names[i // 2]),) for i in range(150)])
+    result = train(table, make_spec(), SETTINGS)
+    assert result.measured is not None
+    assert result.measured.metrics.accuracy < 0.5
+
+
+def test_the_data_sets_own_folds_are_used() -> None:
+    result = train(make_table(folds=3), make_spec(), SETTINGS)
+    assert result.info.protocol == "folds"
+    assert [fold["name"] for fold in result.info.folds] == ["fold 0", "fold 1", "fold 2"]
+
+
+def test_without_a_protocol_nothing_is_measured(tmp_path: Path) -> None:
+    result = train(make_table(), make_spec(), replace(SETTINGS, protocol="none"))
+    assert result.measured is None
+    save_bundle(tmp_path / "m", result.info, result.head, sources=result.sources, pages={})
+    assert read_info(tmp_path / "m").metrics is None
+    assert "Nothing was measured" in render_report(result.info, None)
+    assert "Nothing was measured" in render_card(result.info)
+
+
+def test_progress_ends_at_one() -> None:
+    seen: list[tuple[str, float]] = []
+    train(make_table(), make_spec(), SETTINGS, progress=lambda what, share: seen.append((what, share)))
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert seen[-1] == ("final head", 1.0)
+
+
+def test_the_fingerprint_is_of_the_rows_not_of_their_order() -> None:
+    table = make_table()
+    assert fingerprint(table) == fingerprint(table.select(np.random.default_rng(0).permutation(90)))
+    changed = replace(table, mids=[("Dog",), *table.mids[1:]], keys=["other", *table.keys[1:]])
+    assert fingerprint(table) != fingerprint(changed)
+
+
+def test_a_bundle_says_what_the_head_said(trained: Trained, bundle_folder: Path) -> None:
+    table = make_table(seed=5)
+    for runtime in ("light", "full"):
+        bundle = load_bundle(bundle_folder, runtime)  # type: ignore[arg-type]
+        np.testing.assert_allclose(
+            bundle.predict(table.vectors, table.mask).scores,
+            trained.head.predict(table.vectors, table.mask).scores,
+            atol=1e-5,
+        )
+    assert bundle.info == replace(trained.info, head_settings=bundle.info.head_settings)
+    assert evaluate(bundle, table).metrics.accuracy > 0.9
+
+
+def test_model_json_is_plain_json_with_all_that_is_needed(bundle_folder: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} in model.json")
+
+    data = json.loads((bundle_folder / MODEL_FILE).read_text(), parse_constant=refuse)
+    assert data["encoder"]["encoder"] == "generated"
+    assert [c["mids"] for c in data["class_set"]["classes"]] == [["Bird"], ["Dog"], ["Siren"]]
+    assert data["metrics"]["n"] == 90
+    assert {"fingerprint", "rows", "date", "versions", "store"} <= data["trained_on"].keys()
+
+
+def test_there_is_no_pickle_in_a_bundle(bundle_folder: Path) -> None:
+    assert {path.name for path in bundle_folder.iterdir()} == {
+        "model.json", "head.skops", "head.npz", "sources.npy", "card.md", "report.html",
+    }  # fmt: skip
+    np.load(bundle_folder / "sources.npy", allow_pickle=False)
+
+
+@pytest.mark.parametrize("other", [make_spec("float32"), make_spec(encoder="yamnet"), make_spec(resampler="resampy")])
+def test_another_encoder_is_refused_in_plain_words(bundle_folder: Path, other: object) -> None:
+    bundle = load_bundle(bundle_folder)
+    bundle.require(make_spec())
+    with pytest.raises(SpecMismatchError, match=r"trained on other embeddings \(.* against .*; embed the audio with"):
+        bundle.require(other)  # type: ignore[arg-type]
+
+
+def test_vectors_of_another_kind_are_refused(bundle_folder: Path) -> None:
+    with pytest.raises(SpecMismatchError, match="uint8 vectors of 12 values"):
+        load_bundle(bundle_folder).predict(np.zeros((1, 3, 12), np.float32), np.ones((1, 3), bool))
+
+
+def test_sources_it_was_trained_on_are_recognised(bundle_folder: Path) -> None:
+    assert load_bundle(bundle_folder).shared_sources(["source0001", "source0001", "elsewhere"]) == 1
+
+
+def test_a_bundle_replaces_a_bundle_and_nothing_else(trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    for _ in "12":
+        save_bundle(folder, trained.info, trained.head, sources=trained.sources, pages={"card.md": "x"})
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    precious = tmp_path / "photos"
+    precious.mkdir()
+    (precious / "cat.jpg").touch()
+    with pytest.raises(UsageError, match="--out"):
+        check_free(precious)
+
+
+def test_a_failed_save_leaves_the_old_bundle(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "m"
+    save_bundle(folder, trained.info, trained.head, sources=trained.sources, pages={"card.md": "first"})
+
+    def fail(folder: Path) -> None:
+        (folder / "head.npz").write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(trained.head, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_bundle(folder, trained.info, trained.head, sources=trained.sources, pages={"card.md": "second"})
+    assert (folder / "card.md").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_what_is_no_bundle_says_so(bundle_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no model"):
+        load_bundle(tmp_path)
+    for text, message in (("{", "damaged"), ("{}", "damaged"), ('{"format_version": 99}', "update Earshot")):
+        (tmp_path / MODEL_FILE).write_text(text)
+        with pytest.raises(FormatError, match=message):
+            load_bundle(tmp_path)
+    (tmp_path / MODEL_FILE).write_text((bundle_folder / MODEL_FILE).read_text())
+    with pytest.raises(FormatError, match=r"head.npz is missing"):
+        load_bundle(tmp_path)
+    (tmp_path / "head.npz").write_bytes((bundle_folder / "head.npz").read_bytes()[:1000])
+    with pytest.raises(FormatError, match=r"head.npz: is damaged .*train again"):
+        load_bundle(tmp_path)
+
+
+def test_predictions_keep_only_real_patches_and_rank_classes(bundle_folder: Path) -> None:
+    table = make_table(4)
+    said = load_bundle(bundle_folder).predict(table.vectors, table.mask)
+    attention = np.arange(4 * 10 * 3, dtype=np.float32).reshape(4, 10, 3)
+    made = make_predictions(
+        replace(said, attention=attention),
+        table.mask,
+        keys=table.keys,
+        start_s=table.start_s,
+        end_s=table.end_s,
+        class_names=("Bird", "Dog", "Siren"),
+    )
+    for prediction, patches in zip(made, table.n_patches, strict=True):
+        assert prediction.attention is not None
+        assert len(prediction.attention) == patches
+        scores = [score for _, score in prediction.top()]
+        assert scores == sorted(scores, reverse=True)
+        assert list(prediction.to_json(2)["scores"]) == [name for name, _ in prediction.top(2)]
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_report_is_one_whole_file_that_needs_no_network(bundle_folder: Path) -> None:
+    text = (bundle_folder / "report.html").read_text()
+    page = _Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.links == []
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "<script" not in text
+    assert text.count("<polyline") == 3
+    assert "earshot train emb --out model" in text
+
+
+def test_the_report_escapes_names() -> None:
+    names = ("<b>Dog</b>", "Siren & horn")
+    result = train(make_table(60, classes=names), make_spec(), SETTINGS, command="earshot train '<x>'")
+    text = render_report(result.info, result.measured)
+    assert "<b>Dog" not in text
+    assert "&lt;b&gt;Dog" in text
+    assert "Siren &amp; horn" in text
+
+
+def test_a_report_of_more_classes_than_a_matrix_holds_renders() -> None:
+    table = make_table(360, classes=tuple(f"class {i:02}" for i in range(60)))
+    result = train(table, make_spec(), replace(SETTINGS, protocol="split"))
+    assert 'class="matrix"' not in render_report(result.info, result.measured)
+
+
+def test_one_class_among_others_is_a_yes_or_no() -> None:
+    table = replace(make_table(120), mids=[("Dog", *(["Bird"] if i % 4 < 2 else [])) for i in range(120)])
+    result = train(table, make_spec(), replace(SETTINGS, classes="Bird"))
+    assert result.info.class_set.mode == "multi"
+    assert result.info.trained_on["rows"] == 120
+    assert "elsewhere.emb" in render_report(result.info, result.measured, measured_on="elsewhere.emb")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-0.500")])
+def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
+    assert format_number(value) == text
+
+
+def test_vectors_that_are_not_finite_are_named() -> None:
+    table = make_table(dtype="float32")
+    table.vectors[7, 0, 3] = np.nan
+    with pytest.raises(FormatError, match="row0007: its vectors hold NaN"):
+        train(table, make_spec("float32"), TrainSettings(head="svc"))
+
+
+def test_a_class_of_one_source_is_named() -> None:
+    table = make_table(12, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
+    with pytest.raises(UsageError, match="class 'Bell' has sounds of one source only"):
+        train(table, make_spec(), TrainSettings(head="svc"))

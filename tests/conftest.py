@@ -1,0 +1,22 @@
+"""Fixtures for every room."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples on every run, so that a failure is the change's and not the day's, and no deadline, as machines are
+# busy. New examples: HYPOTHESIS_PROFILE=explore make test
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data named by EARSHOT_SHARED; tests that want it are skipped without it."""
+    folder = os.environ.get("EARSHOT_SHARED")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("EARSHOT_SHARED does not name the folder of shared data")
+    return Path(folder).resolve()

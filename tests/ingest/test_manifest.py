@@ -1,0 +1,96 @@
+"""Manifests, and the folders that have none."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ingest.clip import AudioItem
+from ingest.errors import FormatError, UsageError
+from ingest.manifest import MANIFEST, read_items, write_manifest
+
+
+def sounds(folder: Path) -> Path:
+    for name in ("b.wav", "a/x.OGG", "a.flac", "notes.txt", ".hidden/c.wav", "._b.wav"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def item(path: Path, **fields: object) -> AudioItem:
+    return AudioItem(key=path.name, path=path, source=path.name, **fields)
+
+
+def test_a_folder_of_audio_is_listed_by_relative_path(tmp_path):
+    items = read_items(sounds(tmp_path / "sounds"))
+    assert [found.key for found in items] == ["a.flac", "a/x.OGG", "b.wav"]
+    assert all(found.path.is_file() and not found.mids and found.source == found.key for found in items)
+
+
+def test_one_file_is_an_item_whatever_its_suffix(tmp_path):
+    (tmp_path / "x.dat").touch()
+    (found,) = read_items(tmp_path / "x.dat")
+    assert (found.key, found.path) == ("x.dat", tmp_path / "x.dat")
+
+
+def test_manifest_by_folder_and_by_file_is_the_same(tmp_path):
+    written = [
+        item(tmp_path / "b.wav", mids=("/m/0bt9lr", "own"), fold=3, start_s=30.5),
+        item(tmp_path / "a.wav"),
+    ]
+    path = write_manifest(tmp_path / "clips", written)
+    assert read_items(path) == read_items(tmp_path / "clips")
+    first, second = read_items(path)
+    assert (first.key, first.mids, first.fold, first.start_s) == ("a.wav", (), None, 0.0)
+    assert (second.key, second.mids, second.fold, second.start_s) == ("b.wav", ("/m/0bt9lr", "own"), 3, 30.5)
+
+
+def test_audio_and_manifest_may_be_moved_together(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    sounds(tmp_path / "here/sounds")
+    monkeypatch.chdir(tmp_path / "here")
+    write_manifest(Path("clips"), read_items(Path("sounds")))
+    monkeypatch.chdir(tmp_path)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    assert all(found.path.is_file() for found in read_items(tmp_path / "there/clips"))
+
+
+def test_a_manifest_far_from_its_audio_may_be_moved_alone(tmp_path):
+    write_manifest(tmp_path / "a/b/clips", read_items(sounds(tmp_path / "sounds")))
+    shutil.move(tmp_path / "a/b/clips", tmp_path / "clips")
+    assert all(found.path.is_file() for found in read_items(tmp_path / "clips"))
+
+
+def test_a_key_may_stand_once_only(tmp_path):
+    with pytest.raises(FormatError, match=r"'a\.wav' stands 2 times"):
+        write_manifest(tmp_path, [item(tmp_path / "a.wav"), item(tmp_path / "x/a.wav")])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"not parquet" * 20])
+def test_a_damaged_manifest_is_named(tmp_path, content):
+    (tmp_path / MANIFEST).write_bytes(content)
+    with pytest.raises(FormatError, match="not a manifest"):
+        read_items(tmp_path)
+
+
+def test_a_parquet_file_of_something_else_is_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"key": ["a"], "path": ["a.wav"]}), tmp_path / MANIFEST)
+    with pytest.raises(FormatError, match="not a manifest"):
+        read_items(tmp_path)
+
+
+def test_nothing_there_is_the_users_mistake(tmp_path):
+    with pytest.raises(UsageError, match="no such file or folder"):
+        read_items(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="holds neither"):
+        read_items(tmp_path)
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path):
+    with pytest.raises(UsageError, match=r"is not UTF-8.*rename it") as caught:
+        write_manifest(tmp_path, [item(tmp_path / "caf\udce9.wav")])
+    str(caught.value).encode()

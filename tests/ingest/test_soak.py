@@ -1,0 +1,78 @@
+"""Two thousand segments, every tenth with each of nine faults: all accounted for, memory flat."""
+
+import resource
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingest.fetch import FetchSettings
+from ingest.ledger import Ledger, State
+from ingest.run import Progress
+from ingest.segments import Segment
+from tests.ingest.fetching import StubSource, job
+from tests.ingest.media import chirp_file, wav
+from tests.ingest.media_server import serve
+
+COUNT = 2000
+KINDS = (
+    "ok/{}/chirp.webm",
+    "403@1/{}/chirp.webm",
+    "cut@1/{}/chirp.m4a",
+    "503@2/{}/chirp.webm",
+    "429@1/{}/chirp.webm",
+    "404/{}/chirp.webm",
+    "norange/{}/chirp.m4a",
+    "ok/{}/silent.wav",
+    "private/{}",
+    "emptybody/{}/chirp.webm",
+)
+EXPECTED = {
+    ("ok", State.DONE): 200, ("403@1", State.DONE): 200, ("cut@1", State.DONE): 200, ("503@2", State.DONE): 200,
+    ("429@1", State.DONE): 200, ("404", State.GONE): 200, ("norange", State.DONE): 200, ("silent", State.GONE): 200,
+    ("private", State.GONE): 200, ("emptybody", State.FAILED): 200,
+}  # fmt: skip
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_two_thousand_segments_with_ten_percent_of_every_fault(tmp_path: Path) -> None:
+    files = {
+        "chirp.webm": chirp_file("opus.webm"),
+        "chirp.m4a": chirp_file("aac-moov-last.m4a"),
+        "silent.wav": wav(np.zeros(16_000 * 16, np.float32)),
+    }
+    segments = [Segment(KINDS[n % 10].format(n), 5.0, 15.0, ("/m/09x0r",)) for n in range(COUNT)]
+    memory: dict[int, float] = {}
+
+    def watch(progress: Progress) -> None:
+        settled = COUNT - sum(progress.counts[s] for s in (State.PENDING, State.RUNNING, State.WAITING))
+        memory.setdefault(settled // 200, resident_mb())
+        assert sum(progress.counts.values()) == COUNT
+
+    began = time.perf_counter()
+    with serve(files, retry_after="1") as server:
+        source = StubSource(server.url, {"private": "Private video. Sign in if you've been granted access"})
+        settings = FetchSettings(timeout_s=5.0, deadline_s=20.0)
+        # The 429s come one in ten, far more often than a real server forgives: the run must outlast them.
+        result = job(segments, tmp_path, source, fetch=settings, progress=watch, pace={"probes": 50})
+        requests = server.requests.total()
+    seconds = time.perf_counter() - began
+    with Ledger.read(tmp_path) as ledger:
+        found = Counter(
+            ("silent" if "silent" in row.segment.youtube_id else row.segment.youtube_id.partition("/")[0], row.state)
+            for row in ledger.rows()
+        )
+    assert result.stopped == ""
+    assert found == EXPECTED
+    assert len(list((tmp_path / "audio").rglob("*.flac"))) == 1200
+    grown = memory[9] - memory[1]
+    print(f"\n{COUNT / seconds:.1f} segments/s ({seconds:.0f} s, {requests} requests), memory +{grown:.1f} MB")
+    assert grown < 30, f"memory grew by {grown:.0f} MB between segments 200 and 1,800: {memory}"

@@ -1,0 +1,54 @@
+"""The command's manners: one line per mistake, the right exit code, nothing but JSON under --json."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", *args], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["nonsense"], "nonsense"),
+        (["embed"], "Missing argument"),
+        (["embed", "/no/such/folder", "--encoder", "yamnet", "--out", "emb"], "/no/such/folder"),
+        (["embed", ".", "--encoder", "wavenet", "--out", "emb"], "wavenet"),
+        (["train", "/no/such/store", "--out", "model"], "/no/such/store"),
+        (["predict", "/no/such/model", "a.wav"], "/no/such/model"),
+        (["weights", "fetch", "resnet"], "resnet"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(args: list[str], says: str) -> None:
+    done = run(*args)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert says in done.stderr
+    assert done.stderr.startswith("earshot: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_error_of_the_disk_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("demo", "--out", str(tmp_path / "file" / "demo"))
+    assert done.returncode == 1
+    assert str(tmp_path / "file") in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_adds_the_traceback() -> None:
+    assert "Traceback" in run("--debug", "predict", "/no/such/model", "a.wav").stderr
+
+
+def test_no_arguments_show_the_help() -> None:
+    done = run()
+    assert done.returncode == 0
+    assert "earshot demo" in done.stdout
