@@ -1,8 +1,11 @@
-"""Touches disk and network: all that `earshot ingest youtube` does with a list of segments, from lock to report."""
+"""Touches disk, network and signals: all that `earshot ingest youtube` does with a list of segments, from lock to
+report."""
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -69,6 +72,7 @@ def run_job(
         UsageError: another run writes to `out`.
         EarshotError: a mirror cannot be read.
         SpecMismatchError: `out` was begun with other settings of the files.
+        KeyboardInterrupt: the run was asked to end; ledger and manifest are in order all the same.
     """
     clock, stop, versions = clock or Clock(), stop or threading.Event(), _versions()
     ordered = in_order(segments, sources)
@@ -90,15 +94,40 @@ def run_job(
 
         teller = _Teller(ledger, progress)
         run = Run(ledger, fetch, settings.run, versions=versions, progress=teller, clock=clock, stop=stop)
-        try:
-            end = run.go()
-        finally:
-            manifest = write_manifest(ledger)
+        with _ending_when_interrupted(stop):
+            try:
+                end = run.go()
+            finally:
+                manifest = write_manifest(ledger)
         shards = write_shards(ledger) if settings.shards else 0
         availability = survey(ledger)
         report = write_report(availability, out, settings.name)
     stopped = end.pause if end.phase is Phase.STOPPED else ""
     return JobResult(end, availability, mended, manifest, report, shards, stopped)
+
+
+@contextmanager
+def _ending_when_interrupted(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C sets `stop` and is raised at the end: raised at once, it could fall between claiming a segment and noting
+    who fetches it, and leave that segment `running`. A second one is raised at once. Only the main thread hears it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, interrupted = signal.getsignal(signal.SIGINT) or signal.SIG_DFL, False
+
+    def end_soon(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, end_soon)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 class _Teller:

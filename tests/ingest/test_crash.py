@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from ingest.ledger import Ledger, State
+from ingest.ledger import Ledger, Row, State
 from ingest.manifest import read_items
 from tests.ingest.crash_driver import crash_segments
 from tests.ingest.fetching import StubSource, end_state, job
@@ -52,6 +52,26 @@ def test_killed_more_than_twenty_times_it_ends_like_an_undisturbed_run(tmp_path:
     packed = [name for shard in sorted((out / "shards").glob("*.tar")) for name in names_in(shard)]
     assert len(packed) == len(set(packed)) == 2 * done(out)
     assert not [path for path in out.rglob("*") if path.suffix == ".tmp"]
+
+
+def test_ctrl_c_between_claiming_a_segment_and_starting_it_leaves_none_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = Ledger.claim
+
+    def interrupted(ledger: Ledger, now: float) -> Row | None:
+        row = claim(ledger, now)
+        if ledger.counts()[State.DONE] >= 3:
+            signal.raise_signal(signal.SIGINT)
+        return row
+
+    monkeypatch.setattr(Ledger, "claim", interrupted)
+    with serve({"chirp.wav": wav(chirp(12.0, 16_000))}) as server, pytest.raises(KeyboardInterrupt):
+        job(crash_segments(30), tmp_path, StubSource(server.url))
+    with Ledger.read(tmp_path) as ledger:
+        counts = ledger.counts()
+    assert counts[State.RUNNING] == 0
+    assert len(read_items(tmp_path)) == counts[State.DONE] > 0
 
 
 def names_in(shard: Path) -> list[str]:
