@@ -67,6 +67,8 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
         values[row, [column[mid] for mid in mids if mid in column]] = 1
     counts = values.sum(axis=1)
     used = counts == 1 if class_set.mode == "single" else np.ones(len(labels), bool)
+    if class_set.balanced:
+        used = _balanced(counts > 0, labels, class_set)
     targets = Targets(
         rows=np.flatnonzero(used),
         values=values[used],
@@ -101,8 +103,7 @@ def add_background(
         raise UsageError(
             "--background: a class set of mode multi learns from every row of the store already; leave --background out"
         )
-    related = relatives(mid for c in class_set.classes for mid in c.mids)
-    strangers = np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
+    strangers = _strangers(labels, class_set)
     if not len(strangers):
         raise UsageError(
             f"--background: all {len(labels)} rows have a class or a relative of one in the ontology; "
@@ -119,6 +120,24 @@ def add_background(
         left_out_several=targets.left_out_several,
         background=len(chosen),
     )
+
+
+def _strangers(labels: Sequence[tuple[str, ...]], class_set: ClassSet) -> npt.NDArray[np.intp]:
+    """Rows that have labels, but neither a class nor a relative of one."""
+    related = relatives(mid for c in class_set.classes for mid in c.mids)
+    return np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
+
+
+def _balanced(
+    has_class: npt.NDArray[np.bool_], labels: Sequence[tuple[str, ...]], class_set: ClassSet
+) -> npt.NDArray[np.bool_]:
+    """Which rows a balanced class set uses: as many with a class as strangers. The lots are always the same."""
+    sides = np.flatnonzero(has_class), _strangers(labels, class_set)
+    fewest, lots = min(map(len, sides)), np.random.default_rng(0)
+    used = np.zeros(len(labels), bool)
+    for rows in sides:
+        used[lots.permutation(rows)[:fewest]] = True
+    return used
 
 
 def _all_labels(labels: Sequence[tuple[str, ...]], known: list[str]) -> ClassSet:

@@ -49,6 +49,8 @@ HEADS: dict[str, HeadRow] = {
                 "head.keras", "head.tflite"),
         HeadRow("svc", "RBF support vectors on the mean of the patches, grid-searched (scikit-learn)",
                 "classifiers.svc", "head.skops", "head.npz"),
+        HeadRow("yamnet-native", "YAMNet's own scores at the classes; nothing is trained but the decision",
+                "classifiers.native", "head.npz", "head.npz"),
     )
 }  # fmt: skip
 
@@ -62,6 +64,7 @@ class TrainingData:
         In mode "single" a row of zeros is background: it has none of the classes.
     sources: [n], the recording of each row; whatever a head holds out for itself is grouped by it.
     labels: [n], all labels of each row, those outside the class set included.
+    class_mids: the labels that mean each class, for a head that knows AudioSet's labels by itself.
     """
 
     vectors: Vectors
@@ -72,6 +75,7 @@ class TrainingData:
     class_names: tuple[str, ...]
     mode: Mode
     spec: EncoderSpec
+    class_mids: tuple[tuple[str, ...], ...] = ()
 
     def select(self, rows: npt.NDArray[np.intp]) -> "TrainingData":
         """These rows, in this order."""

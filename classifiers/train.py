@@ -102,8 +102,9 @@ def train(
         settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
     )
     data = TrainingData(
-        used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec
-    )
+        used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
+        tuple(c.mids for c in class_set.classes),
+    )  # fmt: skip
     measured, decision, folds = _measure_out_of_fold(data, splits, settings, progress)
     head = _fit(data, settings, _part(progress, "final head", len(splits), len(splits) + 1))
     info = BundleInfo(
