@@ -1,0 +1,5 @@
+"""stub"""
+import click
+@click.group()
+def command() -> None:
+    """x"""
