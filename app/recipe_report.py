@@ -95,6 +95,21 @@ def _of_evaluate(result: StepResult, out: Path) -> list[Row]:
     return [_row(result.step.row, Path(result.result["store"]).name, result.result, result, page)]
 
 
+def _of_compare(result: StepResult, out: Path) -> list[Row]:
+    said, step = result.result, result.step
+    page = _relative(Path(step.makes) / "report.html", out) if step.makes else ""
+    measured = HOW_MEASURED_SHORT[said["protocol"]].format(n=len(said["folds"]))
+    rows = []
+    for head in said["heads"]:
+        name = f"{step.row}: {head['head']}"
+        if head["refused"]:
+            rows.append(Row(name, problem=head["refused"]))
+            continue
+        means = {m: head["measures"][m]["mean"] for m in _MEASURES}
+        rows.append(Row(name, measured, said["rows"] - said["background"], **means, seconds=head["fit_s"], page=page))
+    return rows
+
+
 def _row(name: str, measured: str, metrics: dict[str, Any], result: StepResult, page: str) -> Row:
     return Row(name, measured, metrics["n"], *(metrics[m] for m in _MEASURES), seconds=result.seconds, page=page)
 
@@ -104,4 +119,8 @@ def _relative(path: Path, out: Path) -> str:
 
 
 HOW_MEASURED_SHORT = {"folds": "its own {n} folds", "cv5": "{n} folds", "split": "one fifth"}
-_ROWS_OF: dict[str, Callable[[StepResult, Path], list[Row]]] = {"train": _of_train, "evaluate": _of_evaluate}
+_ROWS_OF: dict[str, Callable[[StepResult, Path], list[Row]]] = {
+    "train": _of_train,
+    "compare": _of_compare,
+    "evaluate": _of_evaluate,
+}

@@ -20,6 +20,7 @@ from classifiers.background import BACKGROUND
 from classifiers.bundle import BundleInfo
 from classifiers.decision import Decision
 from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingData, make_settings
+from classifiers.train import recorded_versions
 from embeddings.embedding import Vectors
 from embeddings.encoders import encoder_row
 from embeddings.weights import find_weights, look_up
@@ -153,7 +154,7 @@ def untrained(class_set: ClassSet, weights_dir: Path | None = None) -> tuple[Bun
             "left_out_several": 0,
             "rows_per_class": {},
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "versions": {},
+            "versions": recorded_versions(),
         },
     )
     return info, head

@@ -217,8 +217,13 @@ def _provenance(used: EmbeddingTable, class_set: ClassSet, targets: Targets) -> 
         "left_out_several": targets.left_out_several,
         "rows_per_class": dict(zip(class_set.names, targets.values.sum(axis=0).astype(int).tolist(), strict=True)),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONS_OF},
+        "versions": recorded_versions(),
     }
+
+
+def recorded_versions() -> dict[str, str | None]:
+    """Of Python and of what a head may depend on; None for what is not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in VERSIONS_OF}
 
 
 def _version(distribution: str) -> str | None:
