@@ -35,6 +35,8 @@ ENCODERS = ("yamnet", "yamnet-hub")
 DEFAULT_THRESHOLD = 0.1
 """Where nothing was measured. YAMNet's scores are low: on ESC-10 this keeps 74 % of the clips of a set's classes and 3 %
 of the others; 0.5 would keep 26 %."""
+TINY = np.float32(1e-7)
+"""Added to each score before they are made to sum to 1: in silence all of them are 0, and then they are equal."""
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -80,7 +82,8 @@ class NativeHead:
         if self.mode == "multi":
             return HeadScores(scores, patch_scores, attention)
         known = 1 - np.prod(1 - scores, axis=1)
-        shares = scores / np.maximum(scores.sum(axis=1, keepdims=True), 1e-30)
+        heard = scores + TINY
+        shares = heard / heard.sum(axis=1, keepdims=True)
         if not self.columns.background:
             return HeadScores(shares, patch_scores, attention, known)
         with_none = np.hstack([shares * known[:, None], 1 - known[:, None]])
