@@ -86,7 +86,7 @@ def read_recipe(name: str) -> Recipe:
         FormatError: the file is no recipe.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
-    if not path.is_file() or (path.parent == RECIPES and path.stem not in recipe_names()):
+    if not path.is_file() or not (name.endswith(".toml") or name in recipe_names()):
         raise UsageError(f"no recipe is named {name!r}; there are {', '.join(recipe_names())}")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ URBAN = (
 VOCAL = ("cough", "laughter", "sigh", "sneeze", "sniff", "throatclearing")
 
 
-def urbansound8k(folder: Path, folds: int = 3) -> Path:
+def urbansound8k(folder: Path, folds: int = 2) -> Path:
     """UrbanSound8K's layout: a recording of each class in each fold, two slices a recording, 1.2 s each."""
     (folder / "metadata").mkdir(parents=True)
     rows = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
@@ -28,7 +28,7 @@ def urbansound8k(folder: Path, folds: int = 3) -> Path:
     return folder
 
 
-def vocalsound(folder: Path, speakers: int = 8) -> Path:
+def vocalsound(folder: Path, speakers: int = 6) -> Path:
     """VocalSound's layout: six sounds of each speaker, 0.8 s each, a kind of city sound for each."""
     kinds = tuple(KINDS)[: len(VOCAL)]
     for number, sound in enumerate(synthesise(seed=5, recordings=speakers, takes=1, duration_s=1.0, labels=kinds)):
