@@ -72,13 +72,9 @@ def render_recipe(recipe: Recipe, rows: Sequence[Row], results: Sequence[StepRes
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["number"] = format_number
-    commands = [
-        (r.step.say, f"earshot {shlex.join(r.step.words)}", r.problem or f"{r.seconds:.0f} s") for r in results
-    ]
+    commands = [(r.step.say, f"earshot {shlex.join(r.step.words)}", r.problem or f"{r.seconds:.0f} s") for r in results]
     best = max((row.accuracy for row in rows if row.accuracy is not None), default=None)
-    return environment.from_string(TEMPLATE.read_text()).render(
-        recipe=recipe, rows=rows, commands=commands, best=best
-    )
+    return environment.from_string(TEMPLATE.read_text()).render(recipe=recipe, rows=rows, commands=commands, best=best)
 
 
 def _of_train(result: StepResult, out: Path) -> list[Row]:
@@ -105,8 +101,8 @@ def _of_compare(result: StepResult, out: Path) -> list[Row]:
         if head["refused"]:
             rows.append(Row(name, problem=head["refused"]))
             continue
-        means = {m: head["measures"][m]["mean"] for m in _MEASURES}
-        rows.append(Row(name, measured, said["rows"] - said["background"], **means, seconds=head["fit_s"], page=page))
+        means = [head["measures"][m]["mean"] for m in _MEASURES]
+        rows.append(Row(name, measured, said["rows"] - said["background"], *means, seconds=head["fit_s"], page=page))
     return rows
 
 

@@ -1,8 +1,8 @@
 """Runs a recipe, step by step, and again where it was stopped. Touches the disk and, for weights, the network.
 
 A step is done when its record stands in `steps/` with the same command, what it makes is there, and nothing that it
-reads was made anew. The record is written last. A step that fails is a row of the table that says why; the others go on,
-except those that would read what it did not make.
+reads was made anew. The record is written last. A step that fails is a row of the table that says why; the others
+go on, except those that would read what it did not make.
 """
 
 import contextlib
@@ -67,11 +67,13 @@ def run_recipe(recipe: Recipe, settings: RunSettings, run: Run, say: Say) -> lis
     """
     kind = kind_of(settings.data)
     _claim(recipe, settings)
-    steps = recipe.plan(data=str(settings.data), out=str(settings.out), kind=kind, quick=settings.quick)
+    steps = [
+        _with_weights(step, settings.weights_dir)
+        for step in recipe.plan(data=str(settings.data), out=str(settings.out), kind=kind, quick=settings.quick)
+    ]
     made: dict[str, StepResult] = {}  # by what they make
     results = []
     for number, step in enumerate(steps, start=1):
-        step = _with_weights(step, settings.weights_dir)
         say(f"\n[{number}/{len(steps)}] {step.say}\n$ earshot {shlex.join(step.words)}")
         result = _one(step, made, _record_path(settings.out, step), settings.weights_dir, run)
         say({"done": f"done in {result.seconds:.0f} s", "kept": "done before"}.get(result.state, "")
@@ -114,7 +116,9 @@ def _claim(recipe: Recipe, settings: RunSettings) -> None:
         theirs = json.loads(path.read_text())
     except FileNotFoundError:
         if settings.out.is_dir() and any(settings.out.iterdir()):
-            raise UsageError(f"--out: {settings.out} holds something that is no recipe's; name another folder") from None
+            raise UsageError(
+                f"--out: {settings.out} holds something that is no recipe's; name another folder"
+            ) from None
         settings.out.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(ours) + "\n")

@@ -169,8 +169,8 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
     if not (folder / file).is_file():
         if runtime == "full" and (folder / row.light_file).is_file():
             raise FormatError(
-                f"{folder}: holds the light form of its head only ({row.light_file}), which is for predicting; for {file} "
-                f"train it again: {info.command}"
+                f"{folder}: holds the light form of its head only ({row.light_file}), for predicting; "
+                f"for {file} train it again: {info.command}"
             )
         raise FormatError(f"{folder}: {file} is missing; copy the whole folder, or train again: {info.command}")
     try:

@@ -33,8 +33,8 @@ from ingest.labels import load_labels, mid_or_none
 FILE = "head.npz"
 ENCODERS = ("yamnet", "yamnet-hub")
 DEFAULT_THRESHOLD = 0.1
-"""Where nothing was measured. YAMNet's scores are low: on ESC-10 this keeps 74 % of the clips of a set's classes and 3 %
-of the others; 0.5 would keep 26 %."""
+"""Where nothing was measured. YAMNet's scores are low: on ESC-10 this keeps 74 % of the clips of a set's classes and
+3 % of the others; 0.5 would keep 26 %."""
 TINY = np.float32(1e-7)
 """Added to each score before they are made to sum to 1: in silence all of them are 0, and then they are equal."""
 
@@ -178,8 +178,8 @@ def yamnet_indices(classes: tuple[SoundClass, ...]) -> list[list[int]]:
     unknown = [c.name for c, indices in zip(classes, found, strict=True) if not indices]
     if unknown:
         raise UsageError(
-            f"--classes: YAMNet has no score for {', '.join(map(repr, unknown))}; give the class one of AudioSet's labels "
-            "in a class set (mids), or leave it out"
+            f"--classes: YAMNet has no score for {', '.join(map(repr, unknown))}; give the class one of AudioSet's "
+            "labels in a class set (mids), or leave it out"
         )
     return found
 

@@ -174,7 +174,10 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
     chosen = info.head_settings.get("chosen")
     facts = [
         ("rows", f"{made['rows']:,} of {made['sources']:,} recordings" if made["rows"] else ""),
-        ("left out", (left_out if made["left_out_none"] or made["left_out_several"] else "no rows") if made["rows"] else ""),
+        (
+            "left out",
+            (left_out if made["left_out_none"] or made["left_out_several"] else "no rows") if made["rows"] else "",
+        ),
         ("store", made["store"] or "in memory"),
         ("fingerprint", made["fingerprint"][:16]),
         ("encoder", f"{info.spec.encoder}: {info.spec.dim} x {info.spec.dtype} every {info.spec.hop_s:g} s"),

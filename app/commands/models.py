@@ -52,7 +52,7 @@ Examples:
   earshot models native --classes "Speech;Dog;Siren" --out three
   earshot predict city street.wav
 
-It reads YAMNet's own scores and is measured on nothing; `earshot train EMB --head yamnet-native` measures the same head.
+Measured on nothing: `earshot train EMB --head yamnet-native` measures the same head on sounds with labels.
 """
 )
 @click.option("--classes", required=True, metavar="SET", help="A class set, a .toml file, or names separated by ';'.")

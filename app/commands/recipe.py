@@ -75,12 +75,16 @@ was. The table and the report are in the folder --out: report.html, results.json
 """
 )
 @click.argument("name")
-@click.option("--data", type=click.Path(path_type=Path), help="What the recipe works on; `earshot recipe show` says what.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="What the recipe works on; `earshot recipe show` says what."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for everything. Default: the recipe's name.")
 @click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
 @click.option("--quick", is_flag=True, help="Leave out what takes long, train briefly: the numbers are worth less.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def run(name: str, data: Path | None, out: Path | None, weights: Path | None, quick: bool, as_json: bool) -> None:
+def run(  # noqa: PLR0917 - click passes them all by name
+    name: str, data: Path | None, out: Path | None, weights: Path | None, quick: bool, as_json: bool
+) -> None:
     """Run a recipe: its steps, one table, one report."""
     from app.cli import earshot
     from app.recipe import read_recipe

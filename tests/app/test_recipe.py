@@ -47,7 +47,7 @@ row = "one"
 
 [[steps]]
 say = "a head of two classes"
-run = "train {data}/emb --classes Dog;Bird --head svc --set costs=[1.0] --set gammas=[1.0] --protocol split --out {out}/two"
+run = "train {data}/emb --classes Dog;Bird --head svc --set costs=[1.0] --set gammas=[1] --protocol split --out {out}/b"
 quick = "--seed 1"
 row = "two"
 """

@@ -82,8 +82,9 @@ def test_a_balanced_set_has_as_many_rows_without_as_with_and_no_relatives() -> N
 def test_children_are_taken_in_once_and_never_from_another_class(tmp_path: Path) -> None:
     cough, throat, bark = "/m/01b_21", "/m/0dl9sf8", "/m/05tny_"
     path = tmp_path / "children.toml"
-    text = f'title = "T"\nmode = "multi"\nchildren = true\n[[classes]]\nname = "C"\nmids = ["{cough}"]\n'
-    path.write_text(text + f'[[classes]]\nname = "T"\nmids = ["{throat}"]\n[[classes]]\nname = "D"\nmids = ["/m/0bt9lr"]\n')
+    classes = {"C": cough, "T": throat, "D": "/m/0bt9lr"}
+    tables = "".join(f'[[classes]]\nname = "{name}"\nmids = ["{mid}"]\n' for name, mid in classes.items())
+    path.write_text('title = "T"\nmode = "multi"\nchildren = true\n' + tables)
     class_set = read_class_set(path)
     assert class_set.classes[0].mids == (cough,)
     assert bark in class_set.classes[2].mids
