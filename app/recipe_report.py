@@ -101,13 +101,15 @@ def _of_compare(result: StepResult, out: Path) -> list[Row]:
         if head["refused"]:
             rows.append(Row(name, problem=head["refused"]))
             continue
-        means = [head["measures"][m]["mean"] for m in _MEASURES]
-        rows.append(Row(name, measured, said["rows"] - said["background"], *means, seconds=head["fit_s"], page=page))
+        means: dict[str, Any] = {measure: head["measures"][measure]["mean"] for measure in _MEASURES}
+        n = said["rows"] - said["background"]
+        rows.append(Row(name, measured, n, seconds=head["fit_s"], page=page, **means))
     return rows
 
 
 def _row(name: str, measured: str, metrics: dict[str, Any], result: StepResult, page: str) -> Row:
-    return Row(name, measured, metrics["n"], *(metrics[m] for m in _MEASURES), seconds=result.seconds, page=page)
+    values: dict[str, Any] = {measure: metrics[measure] for measure in _MEASURES}
+    return Row(name, measured, metrics["n"], seconds=result.seconds, page=page, **values)
 
 
 def _relative(path: Path, out: Path) -> str:
