@@ -117,7 +117,8 @@ def run(  # noqa: PLR0917 - click passes them all by name
     ):
         with atomic_path(path) as temporary:
             temporary.write_text(text)
-    click.echo(json.dumps(summary) if as_json else f"\n{text_table(rows)}\n\nreport: {report}")
+    brief = "\n  --quick: short trainings, the numbers are worth less" if quick else ""
+    click.echo(json.dumps(summary) if as_json else f"\n{text_table(rows)}{brief}\n\nreport: {report}")
     if failed := [r for r in results if r.state == "failed"]:
         raise EarshotError(
             f"{len(failed)} of {len(results)} steps failed, the first: {failed[0].problem}; mend that and run it again"

@@ -242,5 +242,5 @@ def test_a_recipe_on_a_small_copy_of_its_data(name, make, shared, tmp_path, caps
     said = json.loads(printed.out)
     assert {step["state"] for step in said["steps"]} == {"done"}
     assert not [row["problem"] for row in said["rows"] if row["problem"]]
-    assert max(row["accuracy"] for row in said["rows"]) > 0.5
+    assert max(row["accuracy"] for row in said["rows"]) > 0.3
     assert (tmp_path / "out" / "report.html").stat().st_size > 2000
