@@ -38,7 +38,7 @@ def test_a_packed_model_is_small_and_says_the_same(model, tmp_path):
     said = small.predict(table.vectors, table.mask)
     assert said.scores == pytest.approx(whole.predict(table.vectors, table.mask).scores, abs=1e-4)
     assert small.shared_sources(table.sources) == whole.shared_sources(table.sources)
-    with pytest.raises(FormatError, match="light form.*train it again: earshot train"):
+    with pytest.raises(FormatError, match=r"light form.*train it again: earshot train"):
         load_bundle(tmp_path / "small", "full")
 
 
