@@ -73,8 +73,7 @@ def render_recipe(recipe: Recipe, rows: Sequence[Row], results: Sequence[StepRes
     )
     environment.filters["number"] = format_number
     commands = [(r.step.say, f"earshot {shlex.join(r.step.words)}", r.problem or f"{r.seconds:.0f} s") for r in results]
-    best = max((row.accuracy for row in rows if row.accuracy is not None), default=None)
-    return environment.from_string(TEMPLATE.read_text()).render(recipe=recipe, rows=rows, commands=commands, best=best)
+    return environment.from_string(TEMPLATE.read_text()).render(recipe=recipe, rows=rows, commands=commands)
 
 
 def _of_train(result: StepResult, out: Path) -> list[Row]:
