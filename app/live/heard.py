@@ -1,0 +1,105 @@
+"""What one session has heard so far, in bounded memory however long it lasts. Pure; not thread-safe."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.live.activity import Activity
+from app.live.engine import Engine
+from app.live.events import EventTracker
+from app.live.settings import LiveSettings
+from classifiers.prediction import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What was done, and what could not be.
+
+    audio_s: of audio that came. windows: scored. skipped: windows that were due and not scored, for want of time.
+    dropped_s: audio that came and was in no window, as the queue was full. runs: unbroken stretches of audio.
+    queue_s: audio waiting. window_ms: mean time of work for a window. latency_s: from the arrival of the last sample
+        that a window needed to its scores; the newest window's.
+    """
+
+    audio_s: float = 0.0
+    windows: int = 0
+    skipped: int = 0
+    dropped_s: float = 0.0
+    runs: int = 0
+    queue_s: float = 0.0
+    window_ms: float = 0.0
+    latency_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "audio_s": round(self.audio_s, 2),
+            "windows": self.windows,
+            "skipped": self.skipped,
+            "dropped_s": round(self.dropped_s, 2),
+            "runs": self.runs,
+            "queue_s": round(self.queue_s, 2),
+            "window_ms": round(self.window_ms, 2),
+            "latency_s": round(self.latency_s, 3),
+        }
+
+
+class Heard:
+    """Predictions, events, activity by the minute, and what was lost."""
+
+    def __init__(self, engine: Engine, settings: LiveSettings) -> None:
+        self._overload_s = settings.overload_s
+        self.counters = Counters()
+        self.latest: Prediction | None = None
+        self.history: deque[Prediction] = deque(maxlen=settings.history)
+        self.activity = Activity(engine.class_names)
+        self.tracker = EventTracker(
+            engine.class_names,
+            engine.thresholds(settings.leave_share),
+            step_s=engine.grid.step / engine.grid.sample_rate,
+            min_event_s=settings.min_event_s,
+            keep=settings.events,
+        )
+        self._work_s = 0.0
+        self._losses: deque[tuple[float, int, float]] = deque()  # when, windows skipped, seconds dropped
+
+    def add(self, prediction: Prediction, *, work_s: float, latency_s: float) -> None:
+        """A window was scored. The history lets go of its patch scores and attention, which are large."""
+        self._work_s += work_s
+        windows = self.counters.windows + 1
+        self.counters = replace(
+            self.counters, windows=windows, window_ms=1000 * self._work_s / windows, latency_s=latency_s
+        )
+        self.latest = prediction
+        self.history.append(replace(prediction, patch_scores=None, attention=None))
+        self.tracker.step(prediction.scores, prediction.start_s, prediction.end_s)
+        self.activity.add(prediction.end_s, prediction.scores, self.tracker.present())
+
+    def came(self, audio_s: float) -> None:
+        self.counters = replace(self.counters, audio_s=self.counters.audio_s + audio_s)
+
+    def begin_run(self) -> None:
+        """Audio that does not follow on what came before: open events end."""
+        self.tracker.finish()
+        self.counters = replace(self.counters, runs=self.counters.runs + 1)
+
+    def lose(self, now: float, *, skipped: int = 0, dropped_s: float = 0.0) -> None:
+        counters = self.counters
+        self.counters = replace(counters, skipped=counters.skipped + skipped, dropped_s=counters.dropped_s + dropped_s)
+        self._losses.append((now, skipped, dropped_s))
+        self._forget(now)
+
+    def lost_lately(self, now: float) -> tuple[int, float]:
+        """Windows skipped and seconds dropped in the last `overload_s`."""
+        self._forget(now)
+        return sum(loss[1] for loss in self._losses), sum(loss[2] for loss in self._losses)
+
+    def since(self, seen: int) -> list[Prediction]:
+        """Predictions after the first `seen`, as far as they are held; the latest one with its patch scores."""
+        count = min(self.counters.windows - seen, len(self.history))
+        if count <= 0 or self.latest is None:
+            return []
+        return [*list(self.history)[len(self.history) - count : -1], self.latest]
+
+    def _forget(self, now: float) -> None:
+        while self._losses and now - self._losses[0][0] > self._overload_s:
+            self._losses.popleft()

@@ -1,0 +1,75 @@
+"""Chunks that wait to be worked on; when they are too many, the oldest go. Pure; not thread-safe."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from app.live.chunks import Chunk
+
+PIECE_S = 0.5
+"""Longer chunks wait in pieces of this length, so that no more is dropped than must be."""
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A chunk, and when it came.
+
+    afresh: it does not follow on the chunk before. lost_s: audio that was dropped between the two.
+    """
+
+    at: float
+    chunk: Chunk
+    afresh: bool
+    lost_s: float = 0.0
+
+
+class Inbox:
+    """A queue of at most `queue_s` seconds of audio (a chunk more, while there is only one).
+
+    Args:
+        stall_s: a chunk that comes so long after the last one does not follow on it.
+    """
+
+    def __init__(self, queue_s: float, stall_s: float) -> None:
+        self._queue_s, self._stall_s = queue_s, stall_s
+        self._queue: deque[Arrival] = deque()
+        self._afresh = True
+        self.waiting_s = 0.0
+        self.last_at: float | None = None
+        """When audio last came; None before, and after `restart`."""
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    @property
+    def afresh(self) -> bool:
+        """The next chunk will begin anew."""
+        return self._afresh
+
+    def restart(self) -> None:
+        """What comes next does not follow on what came before."""
+        self._afresh, self.last_at = True, None
+
+    def push(self, chunk: Chunk, now: float) -> float:
+        """Take a chunk; seconds of older audio that had to go for it."""
+        if self.last_at is not None and now - self.last_at > self._stall_s:
+            self._afresh = True
+        self.last_at = now
+        for piece in chunk.split(PIECE_S):
+            self._queue.append(Arrival(now, piece, self._afresh))
+            self._afresh = False
+            self.waiting_s += piece.duration_s
+        return self._drop_oldest()
+
+    def take(self) -> deque[Arrival]:
+        """All that waits, oldest first."""
+        taken, self._queue, self.waiting_s = self._queue, deque(), 0.0
+        return taken
+
+    def _drop_oldest(self) -> float:
+        dropped_s = 0.0
+        while self.waiting_s > self._queue_s + 1e-9 and len(self._queue) > 1:
+            old, after = self._queue.popleft(), self._queue[0]
+            self.waiting_s -= old.chunk.duration_s
+            dropped_s += old.chunk.duration_s
+            after.afresh, after.lost_s = True, after.lost_s + old.lost_s + old.chunk.duration_s
+        return dropped_s
