@@ -24,8 +24,6 @@ from ingest.clip import Waveform
 STEP_S = 0.96
 """About one window a second: every second patch hop of YAMNet."""
 
-DEFAULT_THRESHOLD = 0.5
-
 ReadSamples = Callable[[int, int], Waveform]
 """Samples [begin, end) of a run, as `Ring.read` gives them."""
 
@@ -52,7 +50,7 @@ class Engine:
 
     def thresholds(self, leave_share: float) -> Thresholds:
         """Where each class enters an event, and leaves it."""
-        return Thresholds.of(np.full(len(self.class_names), DEFAULT_THRESHOLD, np.float32), leave_share)
+        return Thresholds.of(self.bundle.info.decision, leave_share)
 
     def predict(
         self, vectors: Vectors, *, key: str, start_s: float, end_s: float, smoother: "Smoother | None" = None
@@ -65,6 +63,7 @@ class Engine:
             said = smoother(said)
         (prediction,) = make_predictions(
             said,
+            self.bundle.decide(said),
             mask,
             keys=[window_key(key, start_s)],
             start_s=[start_s],
@@ -98,8 +97,11 @@ class Smoother:
         self._last: HeadScores | None = None
 
     def __call__(self, said: HeadScores) -> HeadScores:
-        if self._share and self._last is not None:
-            said = replace(said, scores=self._share * self._last.scores + (1 - self._share) * said.scores)
+        last, share = self._last, self._share
+        if share and last is not None:
+            said = replace(said, scores=share * last.scores + (1 - share) * said.scores)
+            if said.known is not None and last.known is not None:
+                said = replace(said, known=share * last.known + (1 - share) * said.known)
         self._last = said
         return said
 

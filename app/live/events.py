@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.decision import Decision
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -53,27 +55,42 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Scores at which each class enters and below which it leaves, float32 [classes], leave <= enter.
+    """When a class enters an event, and when it leaves it.
 
-    known_enter, known_leave: the same for the score that any of the classes is there at all; 0 lets everything pass.
+    enter: float32 [classes], the score that a class must reach.
+    exclusive: only the best class of a window enters, and only when the window is known to hold any: the mode "single".
+    known: how likely that must be.
+    leave_share: a class stays while its score is at least this share of what it would have to reach to enter.
     """
 
     enter: Floats
-    leave: Floats
-    known_enter: float = 0.0
-    known_leave: float = 0.0
+    exclusive: bool = False
+    known: float = 0.0
+    leave_share: float = 0.7
 
     @classmethod
-    def of(cls, enter: npt.ArrayLike, leave_share: float, known: float = 0.0) -> "Thresholds":
-        enter = np.asarray(enter, np.float32)
-        return cls(enter, enter * np.float32(leave_share), known, known * leave_share)
+    def of(cls, decision: Decision, leave_share: float) -> "Thresholds":
+        """A class enters when the bundle says that it is present."""
+        enter = np.asarray(decision.thresholds, np.float32)
+        return cls(enter, decision.mode == "single", decision.known_threshold, leave_share)
+
+    def compare(self, scores: Floats, known: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which classes would enter, and which would stay, bool [classes] each."""
+        if not self.exclusive:
+            return scores >= self.enter, scores >= self.leave_share * self.enter
+        best = np.arange(len(scores)) == scores.argmax()
+        bar = self.leave_share * np.maximum(self.enter, scores.max())
+        return (
+            best & (scores >= self.enter) & (known >= self.known),
+            (scores >= bar) & (known >= self.leave_share * self.known),
+        )
 
 
 @dataclass(slots=True)
 class _Run:
     """A class above its threshold: what the windows since it entered have said."""
 
-    first_begin_s: float
+    new_from_s: float  # what the first window had and the one before had not
     first_end_s: float
     last_begin_s: float
     last_end_s: float
@@ -100,6 +117,7 @@ class EventTracker:
         self._runs: dict[int, _Run] = {}
         self._past: deque[Event] = deque(maxlen=keep)
         self._told = 0
+        self._heard_to_s: float | None = None  # where the last window of the run ended
 
     @property
     def told(self) -> int:
@@ -117,22 +135,26 @@ class EventTracker:
         found[[index for index, run in self._runs.items() if run.number]] = True
         return found
 
-    def step(self, scores: Floats, begin_s: float, end_s: float, known: float = 1.0) -> list[Event]:
-        """The next window: its scores [classes], where it lies, and how sure it is that any of the classes is there.
+    def step(self, scores: Floats, known: float, begin_s: float, end_s: float, *, silent: bool = False) -> list[Event]:
+        """The next window: its scores [classes], how likely it has any of the classes, and where it lies.
 
+        Args:
+            silent: it was digital silence, in which there is nothing to hear, whatever a head says of it.
         Returns:
             Events that began (open) or ended with this window.
         """
-        t = self._thresholds
-        enters = (scores >= t.enter) & (known >= t.known_enter)
-        stays = (scores >= t.leave) & (known >= t.known_leave)
+        enters, stays = self._thresholds.compare(scores, known)
+        if silent:
+            enters, stays = np.zeros_like(enters), np.zeros_like(stays)
+        new_from_s = begin_s if self._heard_to_s is None else min(max(begin_s, self._heard_to_s), end_s)
+        self._heard_to_s = end_s
         changed = [self._end(index) for index in [i for i in self._runs if not (stays[i] or enters[i])]]
         for index in map(int, np.flatnonzero(enters | stays)):
             run = self._runs.get(index)
             if run is None:
                 if not enters[index]:
                     continue
-                run = self._runs[index] = _Run(begin_s, end_s, begin_s, end_s, -np.inf, begin_s, 0)
+                run = self._runs[index] = _Run(new_from_s, end_s, begin_s, end_s, -np.inf, begin_s, 0)
             run.last_begin_s, run.last_end_s = begin_s, end_s
             run.windows += 1
             if scores[index] > run.peak:
@@ -145,6 +167,7 @@ class EventTracker:
 
     def finish(self) -> list[Event]:
         """The audio broke off: open events end. Returns those that had been told."""
+        self._heard_to_s = None
         return [event for event in [self._end(index) for index in list(self._runs)] if event is not None]
 
     def _end(self, index: int) -> Event | None:
@@ -156,7 +179,7 @@ class EventTracker:
         return event
 
     def _event(self, index: int, run: _Run, *, open_: bool) -> Event:
-        start_s = max(run.first_begin_s, min(run.first_end_s - self._step_s, run.last_begin_s))
+        start_s = min(run.new_from_s, run.last_begin_s)
         end_s = min(run.last_end_s, max(run.first_end_s, run.last_begin_s + self._step_s))
         event = Event(
             number=run.number,

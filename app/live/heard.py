@@ -62,7 +62,7 @@ class Heard:
         self._work_s = 0.0
         self._losses: deque[tuple[float, int, float]] = deque()  # when, windows skipped, seconds dropped
 
-    def add(self, prediction: Prediction, *, work_s: float, latency_s: float) -> None:
+    def add(self, prediction: Prediction, *, silent: bool, work_s: float, latency_s: float) -> None:
         """A window was scored. The history lets go of its patch scores and attention, which are large."""
         self._work_s += work_s
         windows = self.counters.windows + 1
@@ -71,7 +71,7 @@ class Heard:
         )
         self.latest = prediction
         self.history.append(replace(prediction, patch_scores=None, attention=None))
-        self.tracker.step(prediction.scores, prediction.start_s, prediction.end_s)
+        self.tracker.step(prediction.scores, prediction.known, prediction.start_s, prediction.end_s, silent=silent)
         self.activity.add(prediction.end_s, prediction.scores, self.tracker.present())
 
     def came(self, audio_s: float) -> None:

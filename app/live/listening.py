@@ -284,10 +284,10 @@ class Listening:
             if self._ended is not None:
                 return
             begun = self._clock()
-            prediction = run.score(window, self.id)
+            prediction, silent = run.score(window, self.id)
             done = self._clock()
             with self._lock:
-                self._heard.add(prediction, work_s=done - begun, latency_s=done - due_at)
+                self._heard.add(prediction, silent=silent, work_s=done - begun, latency_s=done - due_at)
                 self._notify()
 
     # --- under the lock

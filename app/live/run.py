@@ -80,17 +80,19 @@ class Run:
         """Audio that is in no window when `scored` comes next and the windows from `skipped` on were left out."""
         return max(0, scored.begin - max(self._scored_to, skipped.begin)) / self.engine.grid.sample_rate
 
-    def score(self, window: Window, key: str) -> Prediction:
+    def score(self, window: Window, key: str) -> tuple[Prediction, bool]:
+        """The prediction, and whether the window was digital silence."""
         rate = self.engine.grid.sample_rate
         vectors = self._encoder.encode(window, self._read)
         self._scored_to = max(self._scored_to, window.end)
-        return self.engine.predict(
+        prediction = self.engine.predict(
             vectors,
             key=key,
             start_s=self.base_s + window.begin / rate,
             end_s=self.base_s + window.end / rate,
             smoother=self._smoother,
         )
+        return prediction, window.silent
 
     def look(self, seconds: float) -> Look:
         """How it stands, with the last `seconds` of audio."""

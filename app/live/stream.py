@@ -6,6 +6,8 @@ windows start where the grid says.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from app.live.chunks import Chunk, to_mono
 from app.live.grid import Grid
 from app.live.ring import Ring
@@ -22,12 +24,14 @@ class Window:
 
     index: in its run. begin, end: in samples of the run.
     whole: False for what was there when a run ended before its first window was full.
+    silent: all that it needs is digital silence.
     """
 
     index: int
     begin: int
     end: int
     whole: bool = True
+    silent: bool = False
 
 
 class Stream:
@@ -42,7 +46,7 @@ class Stream:
         self.ring = Ring(grid.window + grid.step + round(queue_s * grid.sample_rate))
         self._resampler = make_resampler(resampler, sample_rate, grid.sample_rate)
         self._taken = 0
-        self._silent = 0
+        self._quiet_from = 0  # all samples from here on are digital silence
 
     @property
     def heard_s(self) -> float:
@@ -57,7 +61,7 @@ class Stream:
     @property
     def silent_s(self) -> float:
         """For how long there has been digital silence; 0 when the newest sample is none."""
-        return self._silent / self.grid.sample_rate
+        return (self.ring.end - self._quiet_from) / self.grid.sample_rate
 
     @property
     def missing_s(self) -> float:
@@ -84,7 +88,8 @@ class Stream:
         if self._taken or not self.ring.end:
             return None
         self._taken = 1
-        return Window(0, 0, min(self.ring.end, self.grid.window), whole=False)
+        end = min(self.ring.end, self.grid.window)
+        return Window(0, 0, end, whole=False, silent=self._quiet_from == 0)
 
     def newest(self, seconds: float) -> Waveform:
         """The last `seconds` of audio, or less when there is less, [samples]."""
@@ -93,12 +98,10 @@ class Stream:
 
     def _window(self, index: int) -> Window:
         begin = self.grid.start(index)
-        return Window(index, begin, begin + self.grid.window)
+        return Window(index, begin, begin + self.grid.window, silent=self._quiet_from <= begin)
 
     def _append(self, waveform: Waveform) -> None:
         self.ring.push(waveform)
-        loud = abs(waveform) > SILENCE_PEAK
-        if loud.any():
-            self._silent = int(loud[::-1].argmax())
-        else:
-            self._silent += len(waveform)
+        loud = np.flatnonzero(abs(waveform) > SILENCE_PEAK)
+        if len(loud):
+            self._quiet_from = self.ring.end - len(waveform) + int(loud[-1]) + 1
