@@ -7,6 +7,7 @@ from typing import Any
 from app.live.activity import Activity
 from app.live.engine import Engine
 from app.live.events import EventTracker
+from app.live.run import Scored
 from app.live.settings import LiveSettings
 from classifiers.prediction import Prediction
 
@@ -56,14 +57,16 @@ class Heard:
             engine.class_names,
             engine.thresholds(settings.leave_share),
             step_s=engine.grid.step / engine.grid.sample_rate,
+            margin_s=engine.bundle.spec.patch_s,
             min_event_s=settings.min_event_s,
             keep=settings.events,
         )
         self._work_s = 0.0
         self._losses: deque[tuple[float, int, float]] = deque()  # when, windows skipped, seconds dropped
 
-    def add(self, prediction: Prediction, *, silent: bool, work_s: float, latency_s: float) -> None:
+    def add(self, scored: Scored, *, work_s: float, latency_s: float) -> None:
         """A window was scored. The history lets go of its patch scores and attention, which are large."""
+        prediction, heard_to_s = scored.prediction, scored.heard_to_s
         self._work_s += work_s
         windows = self.counters.windows + 1
         self.counters = replace(
@@ -71,8 +74,8 @@ class Heard:
         )
         self.latest = prediction
         self.history.append(replace(prediction, patch_scores=None, attention=None))
-        self.tracker.step(prediction.scores, prediction.known, prediction.start_s, prediction.end_s, silent=silent)
-        self.activity.add(prediction.end_s, prediction.scores, self.tracker.present())
+        self.tracker.step(prediction.scores, prediction.known, prediction.start_s, heard_to_s, silent=scored.silent)
+        self.activity.add(heard_to_s, prediction.scores, self.tracker.present())
 
     def came(self, audio_s: float) -> None:
         self.counters = replace(self.counters, audio_s=self.counters.audio_s + audio_s)

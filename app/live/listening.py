@@ -284,22 +284,22 @@ class Listening:
             if self._ended is not None:
                 return
             begun = self._clock()
-            prediction, silent = run.score(window, self.id)
+            scored = run.score(window, self.id)
             done = self._clock()
             with self._lock:
-                self._heard.add(prediction, silent=silent, work_s=done - begun, latency_s=done - due_at)
+                self._heard.add(scored, work_s=done - begun, latency_s=done - due_at)
                 self._notify()
 
     # --- under the lock
 
     def _facts(self, look: Look | None, now: float, window_s: float) -> Facts:
-        last_at = self._inbox.last_at
+        last_at, waiting_s = self._inbox.last_at, self._inbox.waiting_s
         skipped, dropped_s = self._heard.lost_lately(now)
         return Facts(
             transport=self._transport,
             waited_s=now - self._transport_at,
             quiet_s=None if last_at is None else now - last_at,
-            filled_s=0.0 if look is None or self._inbox.afresh else look.filled_s,
+            filled_s=0.0 if look is None or self._inbox.afresh else min(window_s, look.filled_s + waiting_s),
             window_s=window_s,
             silent_s=0.0 if look is None else look.silent_s,
             skipped=skipped,
