@@ -1,6 +1,6 @@
 """What a listener shows of itself at one moment. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def make_snapshot(
         prediction=heard.latest,
         history=tuple(heard.history),
         events=heard.tracker.events(),
-        counters=replace(heard.counters, queue_s=queue_s),
+        counters=heard.counters(queue_s),
         pictures=pictures,
         activity=heard.activity.grid() if activity else None,
     )
