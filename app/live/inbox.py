@@ -10,7 +10,8 @@ from app.live.chunks import Chunk
 
 PIECE_S = 0.5
 """Longer chunks wait in pieces of this length, so that no more is dropped than must be."""
-JOIN_S = 0.1
+JOIN_S = 0.2
+"""Audio is worked on in about this length, which is also how late the level may be."""
 
 
 @dataclass(slots=True)

@@ -284,8 +284,9 @@ class Listening:
             scored = run.score(window, self.id)
             done = self._clock()
             with self._lock:
-                self._heard.add(scored, work_s=done - begun, latency_s=done - due_at)
-                self._notify()
+                if self._ended is None:
+                    self._heard.add(scored, work_s=done - begun, latency_s=done - due_at)
+                    self._notify()
 
     # --- under the lock
 

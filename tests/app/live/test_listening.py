@@ -8,15 +8,20 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.live.chunks import Chunk, from_waveform
 from app.live.hub import BusyError, ListenerHub
+from app.live.inbox import JOIN_S, Arrival, join
 from app.live.listening import Listening
 from app.live.settings import LiveSettings
 from app.live.states import State
 from classifiers.prediction import Prediction
+from embeddings.embedding import Vectors
+from embeddings.logmel import Patches
 from ingest.errors import UsageError
-from tests.app.live.doubles import CLASSES, RATE, Bench, make_engine, noise, tone
+from tests.app.live.doubles import CLASSES, RATE, BandEncoder, Bench, make_engine, noise, tone
 
 PATIENT = LiveSettings(skip_after=1_000)
 
@@ -112,6 +117,49 @@ def test_audio_in_no_window_is_counted_as_dropped() -> None:
     assert second.start_s - first.end_s == pytest.approx(counters.dropped_s)
     assert counters.dropped_s > 10
     assert counters.windows + counters.skipped == bench.hub.engine.grid.windows_due(35 * RATE)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9_000), st.booleans(), st.sampled_from([16_000, 48_000])), max_size=20))
+def test_joined_chunks_are_the_same_audio(parts: list[tuple[int, bool, int]]) -> None:
+    ends = np.cumsum([0] + [length for length, _, _ in parts])
+    arrivals = [
+        Arrival(float(i), Chunk(np.arange(ends[i], ends[i + 1], dtype=np.int32)[:, None], rate), afresh)
+        for i, (_, afresh, rate) in enumerate(parts)
+    ]
+    joined = list(join(arrivals))
+    runs: list[list[int]] = []
+    for arrival in joined:
+        assert arrival.at in {each.at for each in arrivals}
+        runs.append([arrival.chunk.sample_rate, int(arrival.chunk.samples[0, 0]), int(arrival.chunk.samples[-1, 0])])
+    assert [value for _, first, last in runs for value in range(first, last + 1)] == list(range(ends[-1]))
+    breaks = {int(ends[i]) for i, (_, afresh, _) in enumerate(parts) if afresh}
+    assert breaks <= {first for _, first, _ in runs}
+    assert sum(arrival.afresh for arrival in joined) == len(breaks)
+    assert all(arrival.chunk.duration_s < JOIN_S + 0.6 for arrival in joined)
+
+
+def test_pushing_never_waits_for_work() -> None:
+    go = threading.Event()
+
+    class Stuck(BandEncoder):
+        def encode_patches(self, patches: Patches) -> Vectors:
+            go.wait(30)
+            return super().encode_patches(patches)
+
+    with ListenerHub(make_engine(Stuck()), LiveSettings(workers=1)) as hub:
+        listening = hub.open()
+        feed(listening, noise(9))
+        begun = time.monotonic()
+        for _ in range(500):
+            listening.push(from_waveform(noise(0.02), RATE))
+            listening.snapshot()
+        took_s = time.monotonic() - begun
+        assert listening.snapshot().prediction is None
+        go.set()
+        listening.finish()
+        assert listening.wait_ended(30)
+    assert took_s < 5  # the encoder would have held it for 30
+    assert listening.snapshot().prediction is not None
 
 
 def test_a_chunk_longer_than_the_queue_keeps_its_end() -> None:
