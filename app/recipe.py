@@ -20,7 +20,7 @@ class Step:
     say: why, in a line.
     words: the command line without the word earshot.
     row: what the result is called in the final table; "" for a step that measures nothing.
-    quick: words that `--quick` adds.
+    quick: options with their values, which `--quick` adds, or puts in the place of the step's own; --set may repeat.
     skip_when_quick: `--quick` leaves the step out.
     only_for: the kind of data that the step is for; None for any.
     needs: weight files, without which the step and all that builds on it are left out.
@@ -48,7 +48,7 @@ class Step:
 
     def filled(self, *, data: str, out: str, quick: bool) -> "Step":
         """The step with its folders named."""
-        words = self.words + (self.quick if quick else ())
+        words = _changed(self.words, self.quick) if quick else self.words
         named = tuple(word.replace("{data}", data).replace("{out}", out) for word in words)
         return Step(self.say, named, self.row, (), False, self.only_for, self.needs)
 
@@ -109,14 +109,28 @@ def kind_of(data: Path) -> Kind:
     return "features" if data.is_file() or next(data.rglob("*.tfrecord"), None) else "audio"
 
 
+def _changed(words: tuple[str, ...], changes: tuple[str, ...]) -> tuple[str, ...]:
+    """A command line with other values for some of its options."""
+    changed = list(words)
+    for option, value in zip(changes[::2], changes[1::2], strict=True):
+        if option in changed and option != "--set":
+            changed[changed.index(option) + 1] = value
+        else:
+            changed += [option, value]
+    return tuple(changed)
+
+
 def _step(row: dict[str, Any]) -> Step:
     if foreign := set(row) - _STEP_KEYS:
         raise ValueError(f"a step has no {', '.join(sorted(foreign))}")
+    quick = tuple(shlex.split(row.get("quick", "")))
+    if len(quick) % 2:
+        raise ValueError(f"quick is options with their values, got {row['quick']!r}")
     return Step(
         say=row["say"],
         words=tuple(shlex.split(row["run"])),
         row=row.get("row", ""),
-        quick=tuple(shlex.split(row.get("quick", ""))),
+        quick=quick,
         skip_when_quick=row.get("skip_when_quick", False),
         only_for=row.get("only_for"),
         needs=tuple(row.get("needs", ())),
