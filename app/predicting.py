@@ -67,8 +67,10 @@ def predict_file(bundle: Bundle, encoder: Encoder, item: AudioItem) -> FilePredi
             vectors = encoder.encode([clip.waveform])[0][None]
             mask = np.ones(vectors.shape[:2], np.bool_)
             start_s = item.start_s + clip.start_s
+            said = bundle.predict(vectors, mask)
             predictions += make_predictions(
-                bundle.predict(vectors, mask),
+                said,
+                bundle.decide(said),
                 mask,
                 keys=[window_key(item.key, clip.start_s)],
                 start_s=[start_s],

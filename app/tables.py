@@ -1,6 +1,7 @@
 """Tables for the terminal. Pure."""
 
 from classifiers.metrics import Metrics
+from classifiers.rejection import Rejection
 from classifiers.report import format_number, headline
 
 MAX_CLASSES = 40
@@ -21,3 +22,12 @@ def metrics_table(metrics: Metrics) -> str:
     if len(rows) > MAX_CLASSES:
         lines.append(f"  ... and {len(rows) - MAX_CLASSES} more: --json has them all")
     return "\n".join(lines)
+
+
+def rejection_line(rejection: Rejection) -> str:
+    """How background fares, on one line."""
+    return (
+        f"  background ({rejection.n} rows): AUC {format_number(rejection.auc)}; with {rejection.keep:.0%} of the "
+        f"classes kept {rejection.accepted_at_keep:.0%} of it is taken for one of them; at the model's own working "
+        f"point {rejection.kept:.0%} and {rejection.accepted:.0%}"
+    )

@@ -8,6 +8,7 @@ the votes are logits, not probabilities, which trains better on few clips.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.heads import HEADS, HeadScores, Progress, Runtime, TrainingData
+from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingData, make_settings
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
 from embeddings.litert import open_interpreter
@@ -23,6 +24,7 @@ from embeddings.tf import import_keras, to_litert
 from ingest.class_sets import Mode
 from ingest.errors import FormatError
 
+FULL_FILE, LIGHT_FILE = "head.keras", "head.tflite"
 FULL_BATCH = 512
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -97,15 +99,13 @@ class FittedAttention:
         return _FullHead(self.model).predict(vectors, mask)
 
     def save(self, folder: Path) -> None:
-        row = HEADS["attention"]
-        self.model.save(folder / row.full_file)
-        (folder / row.light_file).write_bytes(_to_tflite(self.model, self.spec))
+        self.model.save(folder / FULL_FILE)
+        (folder / LIGHT_FILE).write_bytes(_to_tflite(self.model, self.spec))
 
 
-def fit(
-    data: TrainingData, seed: int, progress: Progress, settings: AttentionSettings = AttentionSettings()
-) -> FittedAttention:
+def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: Progress) -> FittedAttention:
     """Train on all rows of `data`. Imports TensorFlow."""
+    settings = make_settings(AttentionSettings, row, changes)
     keras = import_keras()
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
@@ -125,9 +125,8 @@ def fit(
     return FittedAttention(_with_scaling(core, scaling, data), data.spec, settings)
 
 
-def load(folder: Path, mode: Mode, runtime: Runtime) -> "_FullHead | _LightHead":
+def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> "_FullHead | _LightHead":
     """Load what `save` wrote. The mode is in the graph already."""
-    row = HEADS["attention"]
     if runtime == "light":
         return _LightHead(folder / row.light_file)
     keras = import_keras()

@@ -20,7 +20,9 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.heads import FittedHead, Head, HeadScores, Runtime, head_row, load_head
+from classifiers.background import load_with_background
+from classifiers.decision import Answers, Decision
+from classifiers.heads import FittedHead, Head, HeadScores, Runtime, head_row
 from classifiers.metrics import Metrics
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
@@ -36,6 +38,8 @@ class BundleInfo:
     """What model.json says.
 
     head, head_settings: row of the table of heads; what it was trained with and what it chose.
+    background: whether the head learnt what is none of its classes.
+    decision: how scores become answers.
     protocol: how `metrics` came about, e.g. "folds"; folds: each one's name, n and measures.
     metrics: out of fold, never of rows that trained the head that was measured; None for protocol "none".
     trained_on: store, fingerprint, rows, sources, left_out_none, left_out_several, date, versions.
@@ -47,6 +51,8 @@ class BundleInfo:
     head: str
     head_settings: dict[str, Any]
     seed: int
+    background: bool
+    decision: Decision
     protocol: str
     folds: list[dict[str, Any]]
     metrics: Metrics | None
@@ -62,6 +68,8 @@ class BundleInfo:
             "head": self.head,
             "head_settings": self.head_settings,
             "seed": self.seed,
+            "background": self.background,
+            "decision": self.decision.to_json(),
             "protocol": self.protocol,
             "folds": self.folds,
             "metrics": self.metrics.to_json() if self.metrics else None,
@@ -75,9 +83,19 @@ class BundleInfo:
             spec=EncoderSpec.from_json(data["encoder"]),
             class_set=ClassSet.from_json(data["class_set"]),
             metrics=Metrics.from_json(data["metrics"]) if data["metrics"] else None,
+            decision=Decision.from_json(data["decision"]),
             **{
                 name: data[name]
-                for name in ("head", "head_settings", "seed", "protocol", "folds", "trained_on", "command")
+                for name in (
+                    "head",
+                    "head_settings",
+                    "seed",
+                    "background",
+                    "protocol",
+                    "folds",
+                    "trained_on",
+                    "command",
+                )
             },
         )
 
@@ -111,7 +129,7 @@ class Bundle:
             )
 
     def predict(self, vectors: Vectors, mask: npt.NDArray[np.bool_]) -> HeadScores:
-        """Score rows of vectors as stored: [n, patches, dim], with their mask.
+        """Calibrated scores of rows of vectors as stored: [n, patches, dim], with their mask.
 
         Raises:
             SpecMismatchError: vectors of another type or width than the head was trained on.
@@ -121,7 +139,11 @@ class Bundle:
                 f"{self.folder}: this model takes {self.spec.dtype} vectors of {self.spec.dim} values, got "
                 f"{vectors.dtype} {list(vectors.shape)}; embed the audio with --encoder {self.spec.encoder}"
             )
-        return self.head.predict(vectors, mask)
+        return self.info.decision.calibrated(self.head.predict(vectors, mask))
+
+    def decide(self, said: HeadScores) -> Answers:
+        """What `predict` said, held against the bundle's thresholds."""
+        return self.info.decision.decide(said)
 
     def shared_sources(self, sources: Sequence[str]) -> int:
         """How many of these sources the head was trained on: measures on them flatter."""
@@ -145,7 +167,7 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
     if not (folder / file).is_file():
         raise FormatError(f"{folder}: {file} is missing; copy the whole folder, or train again: {info.command}")
     try:
-        head = load_head(info.head, folder, info.class_set.mode, runtime)
+        head = load_with_background(info.head, folder, info.class_set.mode, runtime, background=info.background)
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(

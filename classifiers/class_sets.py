@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ingest.choose import relatives
 from ingest.class_sets import ClassSet, Mode, SoundClass, class_set_names, find_class_set
 from ingest.errors import UsageError
 from ingest.labels import display_name, mid_of
@@ -18,12 +19,14 @@ class Targets:
     rows: int [k], the rows that are used, ascending.
     values: float32 [k, classes], 1 where the row has the class, else 0.
     left_out_none, left_out_several: rows not used because they have none of the classes, or more than one.
+    background: how many of the rows are there for having none of the classes: their values are all 0.
     """
 
     rows: npt.NDArray[np.intp]
     values: npt.NDArray[np.float32]
     left_out_none: int
     left_out_several: int
+    background: int = 0
 
 
 def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> ClassSet:
@@ -84,6 +87,38 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
             "teaches what it is not; embed sounds without it, or leave the class out"
         )
     return targets
+
+
+def add_background(
+    targets: Targets, labels: Sequence[tuple[str, ...]], class_set: ClassSet, n: int, rng: np.random.Generator
+) -> Targets:
+    """`targets` with n more rows, drawn from those that have labels but neither a class nor a relative of one.
+
+    Raises:
+        UsageError: a class set of mode "multi", which learns from such rows anyway; or there are none.
+    """
+    if class_set.mode == "multi":
+        raise UsageError(
+            "--background: a class set of mode multi learns from every row of the store already; leave --background out"
+        )
+    related = relatives(mid for c in class_set.classes for mid in c.mids)
+    strangers = np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
+    if not len(strangers):
+        raise UsageError(
+            f"--background: all {len(labels)} rows have a class or a relative of one in the ontology; "
+            "add sounds of other classes to the store, or leave --background out"
+        )
+    chosen = rng.permutation(strangers)[:n]
+    rows = np.concatenate([targets.rows, chosen])
+    values = np.concatenate([targets.values, np.zeros((len(chosen), targets.values.shape[1]), np.float32)])
+    order = np.argsort(rows)
+    return Targets(
+        rows=rows[order],
+        values=values[order],
+        left_out_none=targets.left_out_none - len(chosen),
+        left_out_several=targets.left_out_several,
+        background=len(chosen),
+    )
 
 
 def _all_labels(labels: Sequence[tuple[str, ...]], known: list[str]) -> ClassSet:

@@ -1,13 +1,14 @@
 """The table of heads, readable without importing any engine; `fit_head` and `load_head` import the row's module.
 
-A row's module offers `fit(data, seed, progress) -> FittedHead` and `load(folder, mode, runtime) -> Head`.
+A row's module offers `fit(row, data, changes, seed, progress) -> FittedHead` and
+`load(row, folder, mode, runtime) -> Head`.
 """
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from ingest.class_sets import Mode
 from ingest.errors import UsageError
 
 Runtime = Literal["light", "full"]
+Settings = TypeVar("Settings")
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all."""
 
@@ -27,6 +29,7 @@ class HeadRow:
     """What a head is, as a fact.
 
     module: where `fit` and `load` live.
+    settings: what sets this row apart from others of its module, as fields of the module's settings.
     full_file: what the engine that trained it reads: never a pickle.
     light_file: the same head for prediction without that engine, which starts at once.
     """
@@ -36,6 +39,7 @@ class HeadRow:
     module: str
     full_file: str
     light_file: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 HEADS: dict[str, HeadRow] = {
@@ -55,13 +59,16 @@ class TrainingData:
 
     vectors: float32 or uint8 [n, patches, dim] as stored; mask: bool [n, patches], True where a patch is real.
     targets: float32 [n, classes], 1 where a row has a class.
+        In mode "single" a row of zeros is background: it has none of the classes.
     sources: [n], the recording of each row; whatever a head holds out for itself is grouped by it.
+    labels: [n], all labels of each row, those outside the class set included.
     """
 
     vectors: Vectors
     mask: npt.NDArray[np.bool_]
     targets: npt.NDArray[np.float32]
     sources: list[str]
+    labels: list[tuple[str, ...]]
     class_names: tuple[str, ...]
     mode: Mode
     spec: EncoderSpec
@@ -74,6 +81,7 @@ class TrainingData:
             mask=self.mask[rows],
             targets=self.targets[rows],
             sources=[self.sources[i] for i in rows],
+            labels=[self.labels[i] for i in rows],
         )
 
 
@@ -84,11 +92,13 @@ class HeadScores:
     scores: float32 [n, classes] in [0, 1]; "single": they sum to 1 in a row.
     patch_scores, attention: float32 [n, patches, classes], or None where a head does not look at patches.
         Attention sums to 1 over the real patches of a row and is 0 elsewhere; patch scores are 0 elsewhere.
+    known: float32 [n] in [0, 1], how likely a row has any of the classes; None where the head learnt no background.
     """
 
     scores: npt.NDArray[np.float32]
     patch_scores: npt.NDArray[np.float32] | None = None
     attention: npt.NDArray[np.float32] | None = None
+    known: npt.NDArray[np.float32] | None = None
 
 
 class Head(Protocol):
@@ -119,17 +129,50 @@ def head_row(name: str) -> HeadRow:
     return HEADS[name]
 
 
-def fit_head(name: str, data: TrainingData, seed: int, progress: Progress = lambda done, total: None) -> FittedHead:
+def fit_head(
+    name: str,
+    data: TrainingData,
+    seed: int,
+    progress: Progress = lambda done, total: None,
+    changes: Mapping[str, Any] | None = None,
+) -> FittedHead:
     """Train a head; the same data and seed give the same head.
 
+    Args:
+        changes: settings of the head that differ from its row's.
     Raises:
-        UsageError: no such head, or data that it cannot learn from.
+        UsageError: no such head or setting, or data that it cannot learn from.
     """
-    fitted: FittedHead = importlib.import_module(head_row(name).module).fit(data, seed, progress)
+    row = head_row(name)
+    fitted: FittedHead = importlib.import_module(row.module).fit(row, data, changes or {}, seed, progress)
     return fitted
 
 
 def load_head(name: str, folder: Path, mode: Mode, runtime: Runtime) -> Head:
     """Load a saved head: "light" imports neither TensorFlow nor scikit-learn, "full" the engine that trained it."""
-    head: Head = importlib.import_module(head_row(name).module).load(folder, mode, runtime)
+    row = head_row(name)
+    head: Head = importlib.import_module(row.module).load(row, folder, mode, runtime)
     return head
+
+
+def make_settings(kind: type[Settings], row: HeadRow, changes: Mapping[str, Any]) -> Settings:
+    """The settings of a row with the user's changes. A list becomes a tuple, a whole number a float where one is due.
+
+    Args:
+        kind: the module's dataclass of settings; every field has a default.
+    Raises:
+        UsageError: a setting that the head does not have, or a value of another type than its default.
+    """
+    defaults = {f.name: getattr(kind(), f.name) for f in fields(kind)}  # type: ignore[arg-type]
+    values = {**row.settings}
+    for key, given in changes.items():
+        value = tuple(given) if isinstance(given, list) else given
+        if key not in defaults:
+            raise UsageError(f"--set {key}: head {row.name} has no such setting; it has {', '.join(defaults)}")
+        default = defaults[key]
+        if isinstance(default, float) and type(value) is int:
+            value = float(value)
+        if default is not None and type(value) is not type(default):
+            raise UsageError(f"--set {key}: takes a {type(default).__name__} like {default!r}, got {given!r}")
+        values[key] = value
+    return kind(**values)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.decision import Answers
 from classifiers.heads import HeadScores
 
 Floats = npt.NDArray[np.float32]
@@ -17,6 +18,9 @@ class Prediction:
 
     key: of the window. start_s, end_s: the window, in seconds.
     scores: float32 [classes] in [0, 1].
+    known: in [0, 1], how likely the window has any of the classes.
+    present: bool [classes], those that the bundle's thresholds let pass.
+    answer: the best of them, None for "none of these".
     patch_scores, attention: float32 [patches, classes] of the real patches, or None where the head has none.
     """
 
@@ -25,6 +29,9 @@ class Prediction:
     end_s: float
     class_names: tuple[str, ...]
     scores: Floats
+    known: float
+    present: npt.NDArray[np.bool_]
+    answer: str | None
     patch_scores: Floats | None = None
     attention: Floats | None = None
 
@@ -34,13 +41,20 @@ class Prediction:
         return [(self.class_names[i], float(self.scores[i])) for i in order]
 
     def to_json(self, k: int | None = None) -> dict[str, Any]:
-        """Start, end and the scores of the k likeliest classes, best first, rounded to five places."""
-        scores = {name: round(score, 5) for name, score in self.top(k)}
-        return {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3), "scores": scores}
+        """Plain types; the scores of the k likeliest classes, best first, rounded to five places."""
+        return {
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "answer": self.answer,
+            "known": round(self.known, 5),
+            "present": [name for name, here in zip(self.class_names, self.present, strict=True) if here],
+            "scores": {name: round(score, 5) for name, score in self.top(k)},
+        }
 
 
 def make_predictions(
     said: HeadScores,
+    answers: Answers,
     mask: npt.NDArray[np.bool_],
     *,
     keys: list[str],
@@ -57,6 +71,9 @@ def make_predictions(
             end_s=float(ends[i]),
             class_names=class_names,
             scores=said.scores[i],
+            known=float(answers.known[i]),
+            present=answers.present[i],
+            answer=class_names[answers.answer[i]] if answers.answer[i] >= 0 else None,
             patch_scores=None if said.patch_scores is None else said.patch_scores[i][mask[i]],
             attention=None if said.attention is None else said.attention[i][mask[i]],
         )

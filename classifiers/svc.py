@@ -3,6 +3,7 @@
 C and gamma are chosen by cross-validation within the training rows, grouped by source.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.heads import HEADS, HeadScores, Progress, Runtime, TrainingData
+from classifiers.heads import HEADS, HeadRow, HeadScores, Progress, Runtime, TrainingData, make_settings
 from classifiers.metrics import measure
 from classifiers.protocol import grouped_folds
 from embeddings.embedding import Vectors
@@ -72,7 +73,7 @@ def pool(vectors: Vectors, mask: Mask) -> Floats:
     return total / mask.sum(axis=1, keepdims=True)
 
 
-def fit(data: TrainingData, seed: int, progress: Progress, settings: SvcSettings = SvcSettings()) -> FittedSvc:
+def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: Progress) -> FittedSvc:
     """Search the grid, then fit and calibrate on all rows. Imports scikit-learn.
 
     Raises:
@@ -82,6 +83,7 @@ def fit(data: TrainingData, seed: int, progress: Progress, settings: SvcSettings
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
+    settings = make_settings(SvcSettings, row, changes)
     folds = grouped_folds(data.targets, data.sources, _n_folds(data, settings), np.random.default_rng(seed))
     features = pool(data.vectors, data.mask)
     cost, gamma, score = _search(features, data, folds, settings, progress)
@@ -97,13 +99,12 @@ def fit(data: TrainingData, seed: int, progress: Progress, settings: SvcSettings
     return FittedSvc(scaler, machines, data.mode, {**asdict(settings), "chosen": chosen})
 
 
-def load(folder: Path, mode: Mode, runtime: Runtime) -> "FittedSvc | _LightSvc":
+def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> "FittedSvc | _LightSvc":
     """Load what `save` wrote.
 
     Raises:
         FormatError: head.skops holds types that an svc head has no need of.
     """
-    row = HEADS["svc"]
     if runtime == "light":
         with (folder / row.light_file).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return _LightSvc(dict(arrays), mode)

@@ -3,20 +3,23 @@
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.background import fit_with_background, has_background, known_scores
 from classifiers.bundle import Bundle, BundleInfo
-from classifiers.class_sets import Targets, make_targets, resolve_class_set
-from classifiers.heads import FittedHead, TrainingData, fit_head, head_row
+from classifiers.class_sets import Targets, add_background, make_targets, resolve_class_set
+from classifiers.decision import KEEP, Decision, fit_decision
+from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
 from classifiers.metrics import Metrics, measure
 from classifiers.protocol import Protocol, Split, make_splits
+from classifiers.rejection import Rejection, measure_rejection
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet
@@ -32,24 +35,32 @@ class TrainSettings:
     """What the user chooses.
 
     classes: as `class_sets.resolve_class_set` takes it; None for all labels of the store.
+    head_changes: settings of the head that differ from its row's.
+    background: so many rows with none of the classes teach the head what it does not know.
+    keep: the working point: the share of its classes that the model shall keep when it rejects background.
     """
 
     classes: str | None = None
     head: str = "attention"
     protocol: Protocol = "auto"
     seed: int = 0
+    head_changes: Mapping[str, Any] = field(default_factory=dict)
+    background: int = 0
+    keep: float = KEEP
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Scores of rows that the head that gave them was not trained on.
 
-    truth, scores: [n, classes].
+    truth, scores: [n, classes], of the rows that have what the class set asks for.
+    rejection: how well background is told from the classes; None where there was none.
     """
 
     truth: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     metrics: Metrics
+    rejection: Rejection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +93,18 @@ def train(
     head_row(settings.head)
     class_set = resolve_class_set(settings.classes, table.mids)
     targets = make_targets(table.mids, class_set)
+    rng = np.random.default_rng(settings.seed)
+    if settings.background:
+        targets = add_background(targets, table.mids, class_set, settings.background, rng)
     used = table.select(targets.rows)
     _require_finite(used)
-    rng = np.random.default_rng(settings.seed)
     protocol, splits = make_splits(
         settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
     )
-    data = TrainingData(used.vectors, used.mask, targets.values, used.sources, class_set.names, class_set.mode, spec)
-    measured, folds = _measure_out_of_fold(data, splits, settings, progress)
+    data = TrainingData(
+        used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec
+    )
+    measured, decision, folds = _measure_out_of_fold(data, splits, settings, progress)
     head = _fit(data, settings, _part(progress, "final head", len(splits), len(splits) + 1))
     info = BundleInfo(
         spec=spec,
@@ -97,6 +112,8 @@ def train(
         head=settings.head,
         head_settings=head.settings,
         seed=settings.seed,
+        background=has_background(data),
+        decision=decision,
         protocol=protocol,
         folds=folds,
         metrics=measured.metrics if measured else None,
@@ -116,11 +133,15 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
         FormatError: a vector is not finite.
     """
     class_set = bundle.info.class_set
+    known_mids = {mid for c in class_set.classes for mid in c.mids}
     targets = make_targets(table.mids, class_set, need_all=False)
-    used = table.select(targets.rows)
+    truth = np.zeros((len(table), len(class_set.names)), np.float32)
+    truth[targets.rows] = targets.values
+    strangers = [i for i, mids in enumerate(table.mids) if mids and known_mids.isdisjoint(mids)]
+    rows = targets.rows if class_set.mode == "multi" else np.union1d(targets.rows, strangers).astype(np.intp)
+    used = table.select(rows)
     _require_finite(used)
-    scores = bundle.predict(used.vectors, used.mask).scores
-    return Measured(targets.values, scores, measure(targets.values, scores, class_set.names, class_set.mode))
+    return _measured(truth[rows], bundle.predict(used.vectors, used.mask), class_set.names, bundle.info.decision)
 
 
 def fingerprint(table: EmbeddingTable) -> str:
@@ -144,26 +165,39 @@ def _require_finite(table: EmbeddingTable) -> None:
 
 def _measure_out_of_fold(
     data: TrainingData, splits: list[Split], settings: TrainSettings, progress: Progress
-) -> tuple[Measured | None, list[dict[str, Any]]]:
-    """Every test row scored by a head that never saw its source; and the measures of each split."""
+) -> tuple[Measured | None, Decision, list[dict[str, Any]]]:
+    """Every test row scored by a head that never saw its source; what to decide by, and the measures of each split."""
+    neutral = Decision.neutral(data.mode, data.targets.shape[1])
     if not splits:
-        return None, []
-    scores = np.zeros(data.targets.shape, np.float32)
+        return None, neutral, []
+    scores, known = np.zeros(data.targets.shape, np.float32), np.zeros(len(data.targets), np.float32)
     folds = []
     for i, split in enumerate(splits):
         head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
-        scores[split.test] = head.predict(data.vectors[split.test], data.mask[split.test]).scores
-        part = measure(data.targets[split.test], scores[split.test], data.class_names, data.mode)
+        said = head.predict(data.vectors[split.test], data.mask[split.test])
+        scores[split.test], known[split.test] = said.scores, known_scores(said, data.mode)
+        part = _measured(data.targets[split.test], said, data.class_names, neutral).metrics
         row = {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP}
         folds.append(row | {"chosen": head.settings.get("chosen")})
     tested = np.sort(np.concatenate([split.test for split in splits]))
-    truth, scores = data.targets[tested], scores[tested]
-    return Measured(truth, scores, measure(truth, scores, data.class_names, data.mode)), folds
+    truth, said = data.targets[tested], HeadScores(scores[tested], known=known[tested])
+    decision = fit_decision(truth, said, data.mode, settings.keep)
+    return _measured(truth, decision.calibrated(said), data.class_names, decision), decision, folds
+
+
+def _measured(
+    truth: npt.NDArray[np.float32], said: HeadScores, class_names: tuple[str, ...], decision: Decision
+) -> Measured:
+    """The measures of the classes are of rows that have one; rows of zeros in "single" are background."""
+    has_class = truth.any(axis=1) | (decision.mode == "multi")
+    metrics = measure(truth[has_class], said.scores[has_class], class_names, decision.mode)
+    rejection = None if has_class.all() else measure_rejection(truth, said, decision)
+    return Measured(truth[has_class], said.scores[has_class], metrics, rejection)
 
 
 def _fit(data: TrainingData, settings: TrainSettings, progress: HeadProgress) -> FittedHead:
     progress(0, 1)
-    return fit_head(settings.head, data, settings.seed, progress)
+    return fit_with_background(settings.head, data, settings.seed, progress, settings.head_changes)
 
 
 def _part(progress: Progress, what: str, index: int, of: int) -> HeadProgress:
@@ -177,6 +211,7 @@ def _provenance(used: EmbeddingTable, class_set: ClassSet, targets: Targets) -> 
         "fingerprint": fingerprint(used),
         "rows": len(used),
         "sources": len(set(used.sources)),
+        "background": targets.background,
         "left_out_none": targets.left_out_none,
         "left_out_several": targets.left_out_several,
         "rows_per_class": dict(zip(class_set.names, targets.values.sum(axis=0).astype(int).tolist(), strict=True)),

@@ -19,7 +19,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(model: Path, store: Path, report: Path | None, as_json: bool) -> None:
     """Measure a model on a labelled embedding store: accuracy, mAP, AUC, each class, confusion."""
-    from app.tables import metrics_table
+    from app.tables import metrics_table, rejection_line
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
     from embeddings.store import EmbeddingStore
@@ -42,6 +42,11 @@ def command(model: Path, store: Path, report: Path | None, as_json: bool) -> Non
         with atomic_path(report) as temporary:
             temporary.write_text(render_report(bundle.info, measured, measured_on=str(store)))
     if as_json:
-        click.echo(json.dumps({"model": str(model), "store": str(store)} | measured.metrics.to_json()))
+        rejection = {"background": measured.rejection.to_json() if measured.rejection else None}
+        click.echo(json.dumps({"model": str(model), "store": str(store)} | measured.metrics.to_json() | rejection))
         return
-    click.echo(metrics_table(measured.metrics) + (f"\n\nreport: {report}" if report else ""))
+    click.echo(metrics_table(measured.metrics))
+    if measured.rejection:
+        click.echo(f"\n{rejection_line(measured.rejection)}")
+    if report:
+        click.echo(f"\nreport: {report}")

@@ -29,7 +29,9 @@ One row per window of ten seconds. A file that cannot be read is named on standa
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: path, start_s, end_s and a column per class.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Print CSV: path, start_s, end_s, answer, known and a column per class."
+)
 @click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
 @click.option(
     "--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest classes. Default: 3 as text, all as JSON."
@@ -51,7 +53,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     results = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if as_csv:
-        writer.writerow(["path", "start_s", "end_s", *bundle.class_names])
+        writer.writerow(["path", "start_s", "end_s", "answer", "known", *bundle.class_names])
     for item in items:
         result = predict_file(bundle, encoder, item)
         results.append(result)
@@ -70,7 +72,14 @@ def command(  # noqa: PLR0917 - click passes them all by name
 
 def _csv_rows(result: "FilePrediction") -> list[list[str]]:
     return [
-        [str(result.path), f"{p.start_s:.3f}", f"{p.end_s:.3f}", *(f"{score:.5f}" for score in p.scores)]
+        [
+            str(result.path),
+            f"{p.start_s:.3f}",
+            f"{p.end_s:.3f}",
+            p.answer or "",
+            f"{p.known:.5f}",
+            *(f"{score:.5f}" for score in p.scores),
+        ]
         for p in result.predictions
     ]
 
@@ -79,7 +88,8 @@ def _as_text(result: "FilePrediction", top: int) -> str:
     lines = [str(result.path)] if result.predictions else []
     for prediction in result.predictions:
         said = "   ".join(f"{name} {score:.2f}" for name, score in prediction.top(top))
-        lines.append(f"  {_clock(prediction.start_s):>8} - {_clock(prediction.end_s):<8}  {said}")
+        none = "none of these   " if prediction.answer is None else ""
+        lines.append(f"  {_clock(prediction.start_s):>8} - {_clock(prediction.end_s):<8}  {none}{said}")
     return "".join(f"{line}\n" for line in lines)
 
 

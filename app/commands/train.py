@@ -2,14 +2,18 @@
 
 import json
 import shlex
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from ingest.errors import UsageError
+
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo
     from classifiers.protocol import Protocol
+    from classifiers.rejection import Rejection
 
 
 @click.command(
@@ -18,6 +22,8 @@ Examples:
   earshot train emb --out model                                    every label of the store is a class
   earshot train emb --classes city10 --head svc --out model
   earshot train emb --classes "Siren;Dog;Jackhammer" --protocol cv5 --out model
+  earshot train emb --classes city10 --background 4000 --keep 0.9 --out model    learns what is none of the ten
+  earshot train emb --set hidden=256 --set epochs=30 --out model                 other settings of the head
 
 The measures come from rows that the head did not learn from; the head that is saved learned from all rows.
 """
@@ -29,6 +35,23 @@ The measures come from rows that the head did not learn from; the head that is s
     help="A name in data/class_sets, a .toml file, or class names separated by ';'. Default: every label of the store.",
 )
 @click.option("--head", default="attention", show_default=True, metavar="NAME", help="attention or svc.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting of the head; may be given again."
+)
+@click.option(
+    "--background",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="So many rows with none of the classes nor their relatives teach what is none of these.",
+)
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="The share of its classes that the model shall keep when it rejects the rest.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the model.")
 @click.option(
     "--protocol",
@@ -41,7 +64,16 @@ The measures come from rows that the head did not learn from; the head that is s
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
-    store: Path, classes: str | None, head: str, out: Path, protocol: str, seed: int, as_json: bool
+    store: Path,
+    classes: str | None,
+    head: str,
+    changes: tuple[str, ...],
+    background: int,
+    keep: float,
+    out: Path,
+    protocol: str,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Train a head on embeddings, measure it, and write the model with its report."""
     from app.share_bar import ShareBar
@@ -52,8 +84,18 @@ def command(  # noqa: PLR0917 - click passes them all by name
 
     check_free(out)
     opened = EmbeddingStore.open(store)
-    settings = TrainSettings(classes=classes, head=head, protocol=cast("Protocol", protocol), seed=seed)
+    settings = TrainSettings(
+        classes=classes,
+        head=head,
+        head_changes=parse_changes(changes),
+        background=background,
+        keep=keep,
+        protocol=cast("Protocol", protocol),
+        seed=seed,
+    )
     words = ["earshot", "train", str(store), *(["--classes", classes] if classes else []), "--head", head]
+    words += [word for change in changes for word in ("--set", change)]
+    words += (["--background", str(background)] if background else []) + ["--keep", f"{keep:g}"]
     words += ["--protocol", protocol, "--seed", str(seed), "--out", str(out)]
     with ShareBar() as bar:
         trained = train(opened.load(), opened.spec, settings, store=str(store), command=shlex.join(words), progress=bar)
@@ -61,10 +103,25 @@ def command(  # noqa: PLR0917 - click passes them all by name
     pages = {"report.html": render_report(info, trained.measured), "card.md": render_card(info)}
     pca = store / PCA_FILE
     save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca if pca.is_file() else None)
-    click.echo(json.dumps(_as_json(info, out)) if as_json else _as_text(info, out))
+    rejection = trained.measured.rejection if trained.measured else None
+    click.echo(json.dumps(_as_json(info, rejection, out)) if as_json else _as_text(info, rejection, out))
 
 
-def _as_json(info: "BundleInfo", out: Path) -> dict[str, Any]:
+def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:
+    """("hidden=256", "mixup=0.4") -> {"hidden": 256, "mixup": 0.4}; values in TOML, bare words are text."""
+    parsed: dict[str, Any] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--set: takes NAME=VALUE, got {change!r}; for example --set epochs=30")
+        try:
+            parsed[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed[name] = value
+    return parsed
+
+
+def _as_json(info: "BundleInfo", rejection: "Rejection | None", out: Path) -> dict[str, Any]:
     return {
         "model": str(out),
         "head": info.head,
@@ -74,19 +131,27 @@ def _as_json(info: "BundleInfo", out: Path) -> dict[str, Any]:
         "left_out_several": info.trained_on["left_out_several"],
         "protocol": info.protocol,
         "folds": info.folds,
+        "background": info.trained_on["background"],
+        "decision": info.decision.to_json(),
         "metrics": info.metrics.to_json() if info.metrics else None,
+        "rejection": rejection.to_json() if rejection else None,
     }
 
 
-def _as_text(info: "BundleInfo", out: Path) -> str:
-    from app.tables import metrics_table
+def _as_text(info: "BundleInfo", rejection: "Rejection | None", out: Path) -> str:
+    from app.tables import metrics_table, rejection_line
     from classifiers.report import how_measured
 
     made = info.trained_on
+    rows = f"{made['rows'] - made['background']} rows"
+    if made["background"]:
+        rows += f" and {made['background']} of background"
     lines = [
-        f"{out}: {info.head} head for {len(info.class_set.classes)} classes, trained on {made['rows']} rows "
+        f"{out}: {info.head} head for {len(info.class_set.classes)} classes, trained on {rows} "
         f"({made['left_out_none']} left out with none of the classes, {made['left_out_several']} with several)"
     ]
     if info.metrics:
         lines += ["", f"Measured on {how_measured(info)}:", metrics_table(info.metrics)]
+    if rejection:
+        lines += ["", rejection_line(rejection)]
     return "\n".join([*lines, "", f"report: {out / 'report.html'}"])

@@ -197,7 +197,7 @@ class TestPredict:
     def test_csv(self, yamnet_model: Path, shared: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
         _, out, _ = run(capsys, "predict", yamnet_model, sounds, "--weights", shared / "models", "--csv")
         header, *rows = csv.reader(io.StringIO(out))
-        assert header == ["path", "start_s", "end_s", "Dog bark", "Rooster", "Sea waves"]
+        assert header == ["path", "start_s", "end_s", "answer", "known", "Dog bark", "Rooster", "Sea waves"]
         assert len(rows) == 4
 
     def test_text_and_a_missing_file(

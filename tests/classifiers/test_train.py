@@ -8,24 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifiers import svc
 from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, save_bundle
 from classifiers.prediction import make_predictions
 from classifiers.report import format_number, render_card, render_report
 from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, train
+from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 
-SETTINGS = TrainSettings(head="svc", seed=1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_grid() -> object:
-    patch = pytest.MonkeyPatch()
-    quick = svc.SvcSettings(costs=(1.0, 10.0), gammas=(0.1, 1.0))
-    patch.setattr(svc.fit, "__defaults__", (quick,))
-    yield
-    patch.undo()
+SETTINGS = TrainSettings(head="svc", seed=1, head_changes={"costs": [1.0, 10.0], "gammas": [0.1, 1.0]})
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +171,12 @@ def test_what_is_no_bundle_says_so(bundle_folder: Path, tmp_path: Path) -> None:
 
 def test_predictions_keep_only_real_patches_and_rank_classes(bundle_folder: Path) -> None:
     table = make_table(4)
-    said = load_bundle(bundle_folder).predict(table.vectors, table.mask)
+    bundle = load_bundle(bundle_folder)
+    said = bundle.predict(table.vectors, table.mask)
     attention = np.arange(4 * 10 * 3, dtype=np.float32).reshape(4, 10, 3)
     made = make_predictions(
         replace(said, attention=attention),
+        bundle.decide(said),
         table.mask,
         keys=table.keys,
         start_s=table.start_s,
@@ -196,6 +189,62 @@ def test_predictions_keep_only_real_patches_and_rank_classes(bundle_folder: Path
         scores = [score for _, score in prediction.top()]
         assert scores == sorted(scores, reverse=True)
         assert list(prediction.to_json(2)["scores"]) == [name for name, _ in prediction.top(2)]
+
+
+def with_strangers(n: int, strangers: int, seed: int = 0) -> EmbeddingTable:
+    """A table whose last rows are of a class outside the class set, two rows a source."""
+    table = make_table(n + strangers, seed=seed, classes=CLASSES)
+    other = make_table(n + strangers, seed=seed + 50, classes=("Rain",))
+    alien = np.arange(n + strangers) >= n
+    rotated = np.roll(other.vectors, 7, axis=2)
+    return replace(
+        table,
+        vectors=np.where(alien[:, None, None], rotated, table.vectors),
+        mask=np.where(alien[:, None], other.mask, table.mask),
+        mids=[("Rain",) if a else mids for a, mids in zip(alien, table.mids, strict=True)],
+    )
+
+
+def test_background_is_learnt_measured_and_rejected(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, classes=";".join(CLASSES), background=40)
+    result = train(with_strangers(90, 60), make_spec(), settings)
+    assert result.info.background
+    assert result.info.trained_on["background"] == 40
+    assert result.info.class_set.names == CLASSES
+    assert result.measured is not None
+    assert result.measured.metrics.n == 90
+    assert result.measured.rejection is not None
+    assert result.measured.rejection.n == 40
+    save_bundle(tmp_path / "m", result.info, result.head, sources=result.sources, pages={})
+    unseen = with_strangers(60, 30, seed=9)
+    for runtime in ("light", "full"):
+        bundle = load_bundle(tmp_path / "m", runtime)  # type: ignore[arg-type]
+        measured = evaluate(bundle, unseen)
+        assert measured.metrics.n == 60
+        assert measured.metrics.accuracy > 0.9
+        assert measured.rejection is not None
+        assert measured.rejection.n == 30
+        assert measured.rejection.auc > 0.95
+        said = bundle.predict(unseen.vectors, unseen.mask)
+        np.testing.assert_allclose(said.scores.sum(axis=1), 1, atol=1e-5)
+        answer = bundle.decide(said).answer
+        assert (answer[60:] == -1).mean() > 0.7
+        assert (answer[:60] >= 0).mean() > 0.7
+
+
+def test_background_that_cannot_be_had_is_refused() -> None:
+    with pytest.raises(UsageError, match="all 90 rows have a class"):
+        train(make_table(), make_spec(), replace(SETTINGS, background=5))
+    with pytest.raises(UsageError, match="mode multi learns from every row"):
+        train(make_table(), make_spec(), replace(SETTINGS, classes="Dog", background=5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"depth": 3}, "it has costs, gammas"), ({"folds": "x"}, "takes a int")]
+)
+def test_settings_of_a_head_are_checked(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(make_table(), make_spec(), replace(SETTINGS, head_changes=changes))
 
 
 class _Page(HTMLParser):
@@ -262,10 +311,10 @@ def test_vectors_that_are_not_finite_are_named() -> None:
     table = make_table(dtype="float32")
     table.vectors[7, 0, 3] = np.nan
     with pytest.raises(FormatError, match="row0007: its vectors hold NaN"):
-        train(table, make_spec("float32"), TrainSettings(head="svc"))
+        train(table, make_spec("float32"), SETTINGS)
 
 
 def test_a_class_of_one_source_is_named() -> None:
     table = make_table(12, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
     with pytest.raises(UsageError, match="class 'Bell' has sounds of one source only"):
-        train(table, make_spec(), TrainSettings(head="svc"))
+        train(table, make_spec(), SETTINGS)
