@@ -1,4 +1,4 @@
-"""The families of shallow heads, readable without scikit-learn: what each is made of, and what may stand in its file."""
+"""The families of shallow heads, readable without scikit-learn: what each is made of, and what its file may hold."""
 
 import importlib
 from dataclasses import dataclass, field
@@ -17,12 +17,13 @@ PLATT = ("sklearn.calibration._CalibratedClassifier", "sklearn.calibration._Sigm
 class Family:
     """One way to learn.
 
-    estimator: "module:Class" of its engine. fixed: arguments that are not searched. inner: the estimator that it boosts.
+    estimator: "module:Class" of its engine. fixed: arguments that are not searched. inner: what it boosts.
     scaling: of the pooled vectors. kernel: an RBF kernel stands before it, approximated by Nystroem's method.
     native: modes in which one machine knows all the classes; in the others there is a machine for each class.
     calibrated: it gives margins, which become probabilities by Platt's sigmoid, fitted out of fold.
     trusted: types in its head.skops beyond those that skops trusts by itself.
-    most_classes: that it can learn in a useful time and memory, with a machine for each or a row for each in its leaves.
+    light: its form in `light.LIGHT_FORMS`; None where scikit-learn or its own engine has to predict.
+    most_classes: that it can learn in a useful time and memory, with a machine for each or a number for each in a leaf.
     """
 
     estimator: str
@@ -33,11 +34,13 @@ class Family:
     native: tuple[Mode, ...] = ()
     calibrated: bool = False
     trusted: tuple[str, ...] = ()
+    light: str | None = "linear"
     most_classes: int = 600
 
 
 FAMILIES: dict[str, Family] = {
-    "sgd": Family("sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True}),
+    "sgd": Family("sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True}, scaling="none"),
+    "sgd-standardised": Family("sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True}),
     "logistic": Family("sklearn.linear_model:LogisticRegression", {"max_iter": 500}, native=("single",)),
     "linear-svc": Family("sklearn.svm:LinearSVC", calibrated=True, trusted=PLATT),
     "rbf-nystroem": Family(
@@ -45,13 +48,18 @@ FAMILIES: dict[str, Family] = {
     ),
     "complement-nb": Family("sklearn.naive_bayes:ComplementNB", scaling="range", native=("single",)),
     "tree": Family(
-        "sklearn.tree:DecisionTreeClassifier", scaling="none", native=("single", "multi"), trusted=(TREE,)
+        "sklearn.tree:DecisionTreeClassifier",
+        scaling="none",
+        native=("single", "multi"),
+        trusted=(TREE,),
+        light="trees",
     ),
     "forest": Family(
         "sklearn.ensemble:RandomForestClassifier",
         scaling="none",
         native=("single", "multi"),
         trusted=(TREE,),
+        light="trees",
         most_classes=100,
     ),
     "adaboost-tree": Family(
@@ -60,6 +68,7 @@ FAMILIES: dict[str, Family] = {
         scaling="none",
         native=("single",),
         trusted=(TREE,),
+        light="trees",
         most_classes=100,
     ),
     "adaboost-forest": Family(
@@ -68,6 +77,7 @@ FAMILIES: dict[str, Family] = {
         scaling="none",
         native=("single",),
         trusted=(TREE,),
+        light="trees",
         most_classes=50,
     ),
     "hist-boosting": Family(
@@ -76,19 +86,27 @@ FAMILIES: dict[str, Family] = {
         scaling="none",
         native=("single",),
         trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+        light=None,
         most_classes=100,
     ),
     "xgboost": Family(
-        "xgboost:XGBClassifier", {"tree_method": "hist"}, scaling="none", native=("single", "multi"), most_classes=100
+        "xgboost:XGBClassifier",
+        {"tree_method": "hist"},
+        scaling="none",
+        native=("single", "multi"),
+        light=None,
+        most_classes=100,
     ),
     "mlp": Family(
         "sklearn.neural_network:MLPClassifier",
-        {"hidden_layer_sizes": (256, 128, 64), "batch_size": 64},
+        {"hidden_layer_sizes": (256, 128, 64)},
         native=("single", "multi"),
         trusted=("sklearn.neural_network._stochastic_optimizers.AdamOptimizer",),
+        light="mlp",
     ),
+    "svc": Family("sklearn.svm:SVC", calibrated=True, trusted=PLATT, light="kernel"),
 }
-"""What a row of HEADS names as its family of machines; the parameters are in data/search_spaces/shallow.toml."""
+"""What a row of HEADS names as its family; the parameters are in data/search_spaces/shallow.toml (svc's in svc.py)."""
 
 KERNEL_PARAMETERS = ("gamma", "n_components")
 

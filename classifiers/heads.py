@@ -31,7 +31,8 @@ class HeadRow:
     module: where `fit` and `load` live.
     settings: what sets this row apart from others of its module, as fields of the module's settings.
     full_file: what the engine that trained it reads: never a pickle.
-    light_file: the same head for prediction without that engine, which starts at once.
+    light_file: the same head for prediction without that engine, which starts at once; the full_file itself where
+        the head has no such form, so that its engine is imported all the same.
     """
 
     name: str
@@ -42,6 +43,11 @@ class HeadRow:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _shallow(name: str, summary: str, light_file: str = "head.npz", **settings: Any) -> HeadRow:
+    settings = {"family": name} | settings
+    return HeadRow(name, f"{summary} (scikit-learn)", "classifiers.shallow", "head.skops", light_file, settings)
+
+
 HEADS: dict[str, HeadRow] = {
     row.name: row
     for row in (
@@ -49,6 +55,24 @@ HEADS: dict[str, HeadRow] = {
                 "head.keras", "head.tflite"),
         HeadRow("svc", "RBF support vectors on the mean of the patches, grid-searched (scikit-learn)",
                 "classifiers.svc", "head.skops", "head.npz"),
+        _shallow("logistic", "multinomial logistic regression"),
+        _shallow("logistic-ovr", "logistic regression, one class against the rest",
+                 family="logistic", one_vs_rest=True),
+        _shallow("sgd", "logistic loss by stochastic gradients, on vectors as they are"),
+        _shallow("sgd-standardised", "logistic loss by stochastic gradients, on standardised vectors"),
+        _shallow("linear-svc", "linear support vectors, calibrated by Platt"),
+        _shallow("rbf-nystroem", "logistic regression on an approximated RBF kernel, for many rows"),
+        _shallow("complement-nb", "complement naive Bayes on vectors scaled to [0, 1]"),
+        _shallow("tree", "one decision tree"),
+        _shallow("forest", "random forest"),
+        _shallow("forest-ovr", "a random forest for each class",
+                 family="forest", one_vs_rest=True, n_estimators=50, trials=2),
+        _shallow("adaboost-tree", "AdaBoost of small trees"),
+        _shallow("adaboost-forest", "AdaBoost of small forests"),
+        _shallow("hist-boosting", "gradient-boosted trees on histograms", light_file="head.skops"),
+        _shallow("mlp", "multilayer perceptron, 256-128-64"),
+        HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.ubj", "head.ubj",
+                {"family": "xgboost"}),
     )
 }  # fmt: skip
 
@@ -149,7 +173,7 @@ def fit_head(
 
 
 def load_head(name: str, folder: Path, mode: Mode, runtime: Runtime) -> Head:
-    """Load a saved head: "light" imports neither TensorFlow nor scikit-learn, "full" the engine that trained it."""
+    """Load a saved head: "light" without the engine that trained it, where its row has such a form; "full" with it."""
     row = head_row(name)
     head: Head = importlib.import_module(row.module).load(row, folder, mode, runtime)
     return head

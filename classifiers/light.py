@@ -1,11 +1,11 @@
 """Shallow heads as plain arrays: scikit-learn takes seconds to import, this nothing. Pure.
 
-`arrays_of_*` read fitted scikit-learn objects and import nothing; `score` computes what their `predict_proba` would.
-Linear models, kernel expansions, multilayer perceptrons and ensembles of trees are all there is; the rest has no light
-form.
+What reads a fitted machine imports nothing; what scores computes what its `predict_proba` would. Linear models, kernel
+expansions, multilayer perceptrons, trees and ensembles of them are here; boosted histograms have no light form.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def transform(arrays: Arrays, features: Floats) -> Floats:
 
 
 def arrays_of_transforms(steps: list[Any]) -> Arrays:
-    """The inverse of nothing: what `transform` needs, of fitted scalers and Nystroem maps."""
+    """What `transform` needs, of fitted scalers and Nystroem maps."""
     arrays: Arrays = {}
     for step in steps:
         if hasattr(step, "mean_"):
@@ -140,7 +140,7 @@ def trees_score(a: Arrays, x: Floats) -> Floats:
     classes = leaves.shape[2]
     said = probabilities.argmax(axis=2)[..., None] == np.arange(classes)
     votes = np.where(said, 1.0, -1 / (classes - 1)) * a["votes"][:, None]
-    return softmax(votes.sum(axis=1) / a["votes"].sum() / (1 if classes == 2 else classes - 1))
+    return softmax(votes.sum(axis=1) / a["votes"].sum() / (classes - 1))
 
 
 def trees_arrays(machine: Any) -> Arrays:
@@ -195,9 +195,70 @@ def _leaf_values(a: Arrays, x: Floats) -> Floats:
     raise ValueError("the trees have no leaves")
 
 
-LIGHT_FORMS: dict[str, tuple[Callable[[Any], Arrays], Callable[[Arrays, Floats], Floats]]] = {
-    "linear": (linear_arrays, linear_score),
-    "mlp": (mlp_arrays, mlp_score),
-    "trees": (trees_arrays, trees_score),
+# Kernel machines: the support vectors of all classes once, and what each class makes of them.
+
+
+def kernel_score(a: Arrays, x: Floats) -> Floats:
+    kernel = np.exp(-a["gamma"] * squared_distances(x, a["support"]))
+    return sigmoid(-a["platt_a"] * (kernel @ a["dual"].T + a["intercept"]) - a["platt_b"])
+
+
+def kernel_arrays(machines: list[Any]) -> Arrays:
+    """Fitted RBF SVCs, each calibrated by Platt, one a class, on the same rows."""
+    calibrated = [machine.calibrated_classifiers_[0] for machine in machines]
+    svcs = [c.estimator for c in calibrated]
+    sigmoids = [c.calibrators[0] for c in calibrated]
+    used = np.unique(np.concatenate([svc.support_ for svc in svcs]))
+    support = np.zeros((len(used), svcs[0].n_features_in_))
+    dual = np.zeros((len(svcs), len(used)))
+    for c, svc in enumerate(svcs):
+        places = np.searchsorted(used, svc.support_)
+        support[places] = svc.support_vectors_
+        dual[c, places] = svc.dual_coef_[0]
+    return {
+        "support": support,
+        "dual": dual,
+        "intercept": np.array([svc.intercept_[0] for svc in svcs]),
+        "gamma": np.array(svcs[0].gamma),
+        "platt_a": np.array([fitted.a_ for fitted in sigmoids]),
+        "platt_b": np.array([fitted.b_ for fitted in sigmoids]),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class LightForm:
+    """How machines become arrays, and arrays scores.
+
+    arrays_of: of all the fitted machines of a head. score: with them, pooled and transformed rows -> [n, classes].
+    """
+
+    arrays_of: Callable[[list[Any]], Arrays]
+    score: Callable[[Arrays, Floats], Floats]
+
+
+def _each(arrays_of: Callable[[Any], Arrays], score: Callable[[Arrays, Floats], Floats]) -> LightForm:
+    """The form of a head from that of a machine: one that knows all classes, or one for each with "yes" as its last."""
+
+    def all_arrays(machines: list[Any]) -> Arrays:
+        return {
+            f"{i}_{name}": value for i, machine in enumerate(machines) for name, value in arrays_of(machine).items()
+        }
+
+    def all_scores(a: Arrays, x: Floats) -> Floats:
+        parts: dict[int, Arrays] = {}
+        for key, value in a.items():
+            number, _, name = key.partition("_")
+            if number.isdecimal():
+                parts.setdefault(int(number), {})[name] = value
+        said = [score(parts[i], x) for i in sorted(parts)]
+        return said[0] if a["native"] else np.stack([one[:, -1] for one in said], axis=1)
+
+    return LightForm(all_arrays, all_scores)
+
+
+LIGHT_FORMS: dict[str, LightForm] = {
+    "linear": _each(linear_arrays, linear_score),
+    "mlp": _each(mlp_arrays, mlp_score),
+    "trees": _each(trees_arrays, trees_score),
+    "kernel": LightForm(kernel_arrays, kernel_score),
 }
-"""Name -> what reads a fitted machine, and what scores with its arrays: float64 [n, what the machine knows]."""

@@ -4,7 +4,7 @@ Reads a file; the rest is pure, and randomness is passed in.
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from classifiers.heads import TrainingData
 from classifiers.metrics import measure
+from ingest.errors import UsageError
 
 SPACES = Path(__file__).resolve().parent.parent / "data" / "search_spaces" / "shallow.toml"
 Parameters = dict[str, Any]
@@ -48,6 +49,20 @@ class Space:
     @property
     def default(self) -> Parameters:
         return {name: parameter.default for name, parameter in self.parameters.items()}
+
+    def fixed(self, name: str, value: Any) -> "Space":
+        """The same space with one parameter held at a value.
+
+        Raises:
+            UsageError: a value of another type than those of the space.
+        """
+        old = self.parameters[name]
+        if isinstance(value, int) and not isinstance(value, bool) and isinstance(old.default, float):
+            value = float(value)
+        value = _value(value)
+        if not any(type(value) is type(known) for known in (old.default, *old.grid)):
+            raise UsageError(f"--set {name}: takes a value like {old.default!r}, got {value!r}")
+        return replace(self, parameters=self.parameters | {name: Parameter(value, (value,))})
 
     def candidates(self, search: str, trials: int, rng: np.random.Generator) -> list[Parameters]:
         """What is tried, the default first, each once.
@@ -83,7 +98,9 @@ def read_spaces() -> dict[str, Space]:
     }
 
 
-def inner_score(data: TrainingData, scores: npt.NDArray[np.floating], rows: npt.NDArray[np.bool_] | None = None) -> float:
+def inner_score(
+    data: TrainingData, scores: npt.NDArray[np.floating], rows: npt.NDArray[np.bool_] | None = None
+) -> float:
     """How good out-of-fold scores are, to choose by: mAP, for "single" the mean of it and accuracy.
 
     Accuracy alone takes few values on few rows.
