@@ -66,13 +66,15 @@ HEADS: dict[str, HeadRow] = {
         _shallow("tree", "one decision tree"),
         _shallow("forest", "random forest"),
         _shallow("forest-ovr", "a random forest for each class",
-                 family="forest", one_vs_rest=True, n_estimators=50, trials=2),
+                 family="forest", one_vs_rest=True, n_estimators=30, trials=2),
         _shallow("adaboost-tree", "AdaBoost of small trees"),
         _shallow("adaboost-forest", "AdaBoost of small forests"),
         _shallow("hist-boosting", "gradient-boosted trees on histograms", light_file="head.skops"),
         _shallow("mlp", "multilayer perceptron, 256-128-64"),
         HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.ubj", "head.ubj",
                 {"family": "xgboost"}),
+        HeadRow("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc (Keras)",
+                "classifiers.cnn", "head.keras", "head.tflite"),
     )
 }  # fmt: skip
 
