@@ -39,8 +39,12 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    "sgd": Family("sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True}, scaling="none"),
-    "sgd-standardised": Family("sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True}),
+    "sgd": Family(
+        "sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True, "max_iter": 100}, scaling="none"
+    ),
+    "sgd-standardised": Family(
+        "sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True, "max_iter": 100}
+    ),
     "logistic": Family("sklearn.linear_model:LogisticRegression", {"max_iter": 500}, native=("single",)),
     "linear-svc": Family("sklearn.svm:LinearSVC", calibrated=True, trusted=PLATT),
     "rbf-nystroem": Family(

@@ -68,8 +68,10 @@ def deltas(frames: LogMel) -> LogMel:
     steps = range(1, DELTA_REACH + 1)
     padded = np.pad(frames, ((DELTA_REACH, DELTA_REACH), (0, 0)), mode="edge")
     n = len(frames)
-    rise = [s * (padded[DELTA_REACH + s :][:n] - padded[DELTA_REACH - s :][:n]) for s in steps]
-    return np.sum(rise, axis=0, dtype=np.float32) / np.float32(2 * sum(s * s for s in steps))
+    rise = np.zeros_like(frames)
+    for s in steps:
+        rise += s * (padded[DELTA_REACH + s :][:n] - padded[DELTA_REACH - s :][:n])
+    return rise / np.float32(2 * sum(s * s for s in steps))
 
 
 FRAMES_OF: dict[str, Callable[[Waveform], LogMel]] = {"logmel": log_mel_frames, "mfcc": mfcc_frames}

@@ -1,7 +1,7 @@
 """`earshot plot`: what the hand-crafted features see of a sound, as a picture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -89,7 +89,8 @@ def _read(path: Path, start_s: float, seconds: float) -> "Clip":
     from ingest.clip import Clip
 
     window_s = 1.0
-    parts, first_s, rate = [], 0.0, 16_000
+    parts: list[Any] = []
+    first_s, rate = 0.0, 16_000
     for clip in read_windows(path, window_s=window_s, min_tail_s=0):
         if clip.start_s + clip.duration_s > start_s:
             first_s = first_s if parts else clip.start_s
