@@ -28,8 +28,10 @@ from ingest.errors import UsageError
 
 FULL_FILE, LIGHT_FILE = "head.keras", "head.tflite"
 FULL_BATCH = 64
-SHRINK = 8
-"""Frames of a slice that become one step: three poolings by two."""
+POOLINGS = ((4, 2), (2, 2), (2, 2))
+"""Behind each convolution, in frames and bands: frames of 10 ms are finer than three convolutions have use for."""
+SHRINK = 16
+"""Frames of a slice that become one step."""
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -38,7 +40,7 @@ Mask = npt.NDArray[np.bool_]
 class CnnSettings:
     """How the network is built and trained.
 
-    frames: of a slice, a multiple of 8; scored slices overlap by half.
+    frames: of a slice, a multiple of 16; scored slices overlap by half.
     filters: of the three convolutions. hidden: width of the layer behind them.
     l2, dropout: of the convolutions' and the hidden layer's weights; share of units dropped before and behind it.
     epochs, batch: passes over the recordings, one slice of each; slices in a step.
@@ -47,8 +49,8 @@ class CnnSettings:
     mixup: both parameters of the beta distribution that pairs of slices are mixed with; 0 is off.
     """
 
-    frames: int = 128
-    filters: tuple[int, ...] = (24, 48, 96)
+    frames: int = 256
+    filters: tuple[int, ...] = (16, 32, 64)
     hidden: int = 128
     l2: float = 1e-4
     dropout: float = 0.4
@@ -238,10 +240,10 @@ def _build_core(dim: int, n_classes: int, settings: CnnSettings) -> Any:
     scaled = layers.Input((settings.frames, dim), name="scaled")
     mask = layers.Input((settings.frames,), dtype="bool", name="mask")
     x = ops.expand_dims(scaled, -1)
-    for i, filters in enumerate(settings.filters):
+    for i, (filters, size) in enumerate(zip(settings.filters, POOLINGS, strict=True)):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_regularizer=l2, name=f"conv{i + 1}")(x)
         x = layers.BatchNormalization(name=f"norm{i + 1}")(x)
-        x = layers.MaxPooling2D((2, 2), padding="same")(ops.relu(x))
+        x = layers.MaxPooling2D(size, padding="same")(ops.relu(x))
     steps = settings.frames // SHRINK
     x = ops.reshape(x, (-1, steps, x.shape[2] * x.shape[3]))
     real = ops.any(ops.reshape(mask, (-1, steps, SHRINK)), axis=2, keepdims=True)

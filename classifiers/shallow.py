@@ -26,6 +26,8 @@ from ingest.errors import UsageError
 
 log = logging.getLogger("earshot.shallow")
 SEARCHES = ("random", "grid", "none")
+SEARCH_ROWS, SEARCH_CLASSES = 6_000, 40
+"""Rows, and classes with a machine for each, that a search looks at: more would tell little and take hours."""
 Folds = npt.NDArray[np.intp]
 
 
@@ -72,14 +74,14 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     classes = data.targets.shape[1]
     native = data.mode in family.native and not settings.one_vs_rest and (data.mode == "single" or classes > 1)
     problem = _Problem(row.name, family, data, native, seed)
-    folds = inner_folds(row.name, data, settings.folds, seed, needed=family.calibrated)
+    folds = inner_folds(row.name, data, settings.folds, seed, needed=True) if family.calibrated else None
     with _quiet():
-        pooling, parameters, score = _choose(problem, settings, space, folds, progress)
+        pooling, parameters, score = _choose(_for_search(problem), settings, space, progress)
         x = pool(data.vectors, data.mask, pooling)
         transforms = make_transforms(family, parameters, x.shape, seed)
         for step in transforms:
             x = step.fit_transform(x)
-        machines = _fit_machines(problem, parameters, x, folds if family.calibrated else None)
+        machines = _fit_machines(problem, parameters, x, folds)
     chosen = {"pooling": pooling, **parameters, "inner_score": score}
     kept = Machines(settings.family, data.mode, pooling, native, transforms, machines)
     return FittedMachines(kept, {**asdict(settings), "chosen": chosen})
@@ -171,14 +173,34 @@ def _check(name: str, settings: ShallowSettings, family: Family, data: TrainingD
             raise UsageError(f"--head {name}: a training part has no row {word} {missing!r}; add some, or leave it out")
 
 
+def _for_search(problem: _Problem) -> _Problem:
+    """As much of a large problem as a search needs: whole recordings by lot, and of classes asked one by one some."""
+    data, rng = problem.data, np.random.default_rng(problem.seed)
+    if len(data.targets) > SEARCH_ROWS:
+        names, group = np.unique(np.asarray(data.sources), return_inverse=True)
+        sizes = np.bincount(group)
+        lot = rng.permutation(len(names))
+        chosen = lot[: int(np.searchsorted(np.cumsum(sizes[lot]), SEARCH_ROWS)) + 1]
+        data = data.select(np.flatnonzero(np.isin(group, chosen)))
+    if data.mode == "multi" and not problem.native and data.targets.shape[1] > SEARCH_CLASSES:
+        learnable = np.flatnonzero(_both(data.targets))
+        some = np.sort(rng.permutation(learnable)[:SEARCH_CLASSES])
+        names_of = tuple(data.class_names[c] for c in some)
+        data = replace(data, targets=data.targets[:, some], class_names=names_of)
+    return replace(problem, data=data)
+
+
 def _choose(
-    problem: _Problem, settings: ShallowSettings, space: Space, folds: Folds | None, progress: Progress
+    problem: _Problem, settings: ShallowSettings, space: Space, progress: Progress
 ) -> tuple[str, Parameters, float | None]:
     """Pooling, parameters and their score out of fold: first the pooling, with default parameters, then these."""
     poolings = list(POOLINGS) if settings.pooling == "auto" else [settings.pooling]
-    if folds is None:
+    if settings.search == "none" and len(poolings) == 1:
         return poolings[0], space.default, None
     data = problem.data
+    folds = inner_folds(problem.name, data, settings.folds, problem.seed, needed=False)
+    if folds is None:
+        return poolings[0], space.default, None
     rng = np.random.default_rng(problem.seed)
     candidates = space.candidates(settings.search, settings.trials or space.trials, rng)
     steps, scores = len(poolings) + len(candidates), []

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from classifiers import svc
+from classifiers import shallow, svc
 from classifiers.families import FAMILIES
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
 from classifiers.machines import FittedMachines
@@ -184,6 +184,26 @@ def test_pooling_and_parameters_are_chosen_out_of_fold() -> None:
     chosen = fit("logistic", data, pooling="auto", trials=3).settings["chosen"]
     assert chosen["pooling"] != "mean"
     assert chosen["inner_score"] > 0.95
+
+
+def test_a_large_problem_is_searched_in_part_and_learnt_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(shallow, "SEARCH_ROWS", 40)
+    monkeypatch.setattr(shallow, "SEARCH_CLASSES", 2)
+    monkeypatch.setattr(shallow, "inner_score", lambda data, scores: seen.append(data.targets.shape) or 0.5)
+    head = fit("logistic", make_data("multi", n=90))
+    assert seen == [(40, 2)]
+    unseen = make_data("multi", seed=1)
+    scores = head.predict(unseen.vectors, unseen.mask).scores
+    assert scores.shape == (60, 3)
+    assert (scores.argmax(axis=1) == unseen.targets.argmax(axis=1)).mean() > 0.9
+
+
+def test_vectors_too_large_for_it_unscaled_are_named() -> None:
+    data = make_data(n=24)
+    huge = replace(data, vectors=(data.vectors.astype(np.float64) * 1e300), spec=make_spec("float32"))
+    with pytest.raises(UsageError, match="use --head sgd-standardised"):
+        fit("sgd", huge)
 
 
 def test_rows_beyond_the_ceiling_go_to_nystroem(
