@@ -71,7 +71,7 @@ HEADS: dict[str, HeadRow] = {
         _shallow("adaboost-forest", "AdaBoost of small forests"),
         _shallow("hist-boosting", "gradient-boosted trees on histograms", light_file="head.skops"),
         _shallow("mlp", "multilayer perceptron, 256-128-64"),
-        HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.ubj", "head.ubj",
+        HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.json", "head.json",
                 {"family": "xgboost"}),
         HeadRow("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc (Keras)",
                 "classifiers.cnn", "head.keras", "head.tflite"),

@@ -2,7 +2,8 @@
 
 head.skops   scikit-learn's objects; only the types that the head's family needs are let in
 head.npz     the same head as plain arrays, where its family has a light form
-head.ubj     XGBoost's own form, of that family alone; it needs XGBoost to predict
+head.json    XGBoost's own form, of that family alone; it needs XGBoost to predict (its binary form is smaller, and a
+             damaged one may end the process)
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from embeddings.embedding import Vectors
 from ingest.class_sets import Mode
 from ingest.errors import FormatError
 
-SKOPS_FILE, LIGHT_FILE, XGBOOST_FILE = "head.skops", "head.npz", "head.ubj"
+SKOPS_FILE, LIGHT_FILE, XGBOOST_FILE = "head.skops", "head.npz", "head.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def load_machines(path: Path, mode: Mode) -> Machines | LightMachines:
     if path.suffix == ".npz":
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return LightMachines(dict(arrays), mode)
-    return _load_xgboost(path, mode) if path.suffix == ".ubj" else _load_skops(path, mode)
+    return _load_xgboost(path, mode) if path.suffix == ".json" else _load_skops(path, mode)
 
 
 def probabilities(machines: list[Any], native: bool, x: Floats) -> Floats:
@@ -136,7 +137,14 @@ def _load_skops(path: Path, mode: Mode) -> Machines:
     if foreign := set(skops.io.get_untrusted_types(file=path)) - allowed:
         raise FormatError(f"{path}: holds {', '.join(sorted(foreign))}, which no shallow head has; do not trust it")
     parts = skops.io.load(path, trusted=sorted(allowed))
-    return Machines(mode=mode, **parts)
+    return Machines(
+        family=parts["family"],
+        mode=mode,
+        pooling=parts["pooling"],
+        native=parts["native"],
+        transforms=parts["transforms"],
+        machines=parts["machines"],
+    )
 
 
 class _Booster:

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
+from zipfile import BadZipFile
 
 import numpy as np
 import pytest
@@ -236,6 +237,17 @@ def test_a_file_with_foreign_types_is_refused(tmp_path: Path) -> None:
     skops.io.dump(parts, tmp_path / "head.skops")
     with pytest.raises(FormatError, match=r"holds classifiers.search.Parameter"):
         load_head("logistic", tmp_path, "single", "full")
+
+
+@pytest.mark.parametrize("name", ["logistic", "xgboost"])
+def test_damaged_files_are_told_from_bugs(name: str, tmp_path: Path) -> None:
+    """Errors that `load_bundle` turns into one line."""
+    fit(name, make_data(n=24)).save(tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for runtime in ("light", "full"):
+        with pytest.raises((OSError, ValueError, KeyError, BadZipFile)):
+            load_head(name, tmp_path, "single", runtime)  # type: ignore[arg-type]
 
 
 class TestPooling:
