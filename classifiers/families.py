@@ -45,10 +45,10 @@ FAMILIES: dict[str, Family] = {
     "sgd-standardised": Family(
         "sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True, "max_iter": 100}
     ),
-    "logistic": Family("sklearn.linear_model:LogisticRegression", {"max_iter": 500}, native=("single",)),
+    "logistic": Family("sklearn.linear_model:LogisticRegression", {"max_iter": 300, "tol": 1e-3}, native=("single",)),
     "linear-svc": Family("sklearn.svm:LinearSVC", calibrated=True, trusted=PLATT),
     "rbf-nystroem": Family(
-        "sklearn.linear_model:LogisticRegression", {"max_iter": 500}, kernel=True, native=("single",)
+        "sklearn.linear_model:LogisticRegression", {"max_iter": 300, "tol": 1e-3}, kernel=True, native=("single",)
     ),
     "complement-nb": Family("sklearn.naive_bayes:ComplementNB", scaling="range", native=("single",)),
     "tree": Family(
