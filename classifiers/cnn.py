@@ -1,9 +1,8 @@
 """A small convolutional network on spectrograms: the encoders `logmel` and `mfcc`.
 
 It learns from random slices of each recording and scores overlapping ones, whose probabilities are averaged. Three
-convolutions of 3 x 3 with pooling, L2 and dropout, as students build it for UrbanSound8K or speech against music;
-batch normalisation beside it, because it trains in a third of the steps. Scaling stands inside the saved graph. Frames
-outside the mask are cut off before the slices are; in a recording shorter than a slice the rest counts nothing.
+convolutions of 3 x 3 with batch normalisation and pooling, L2 and dropout. Scaling stands inside the saved graph.
+Frames outside the mask are cut off before the slices are; in a recording shorter than a slice the rest counts nothing.
 
 Source: Piczak, "Environmental sound classification with convolutional neural networks" (MLSP 2015); Salamon & Bello,
 "Deep convolutional neural networks and data augmentation for environmental sound classification" (2017).
@@ -54,12 +53,12 @@ class CnnSettings:
     hidden: int = 128
     l2: float = 1e-4
     dropout: float = 0.4
-    epochs: int = 60
+    epochs: int = 50
     batch: int = 32
     min_steps: int = 300
     max_steps: int = 20_000
     learning_rate: float = 2e-3
-    mixup: float = 0.2
+    mixup: float = 0.0
 
     def steps_per_epoch(self, n: int) -> int:
         return math.ceil(n / self.batch)
