@@ -40,10 +40,10 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "sgd": Family(
-        "sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True, "max_iter": 100}, scaling="none"
+        "sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True, "max_iter": 30}, scaling="none"
     ),
     "sgd-standardised": Family(
-        "sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True, "max_iter": 100}
+        "sklearn.linear_model:SGDClassifier", {"loss": "log_loss", "average": True, "max_iter": 30}
     ),
     "logistic": Family("sklearn.linear_model:LogisticRegression", {"max_iter": 300, "tol": 1e-3}, native=("single",)),
     "linear-svc": Family("sklearn.svm:LinearSVC", calibrated=True, trusted=PLATT),
