@@ -95,24 +95,31 @@ def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> Machines |
 def inner_folds(name: str, data: TrainingData, wanted: int, seed: int, *, needed: bool) -> Folds | None:
     """A fold for each row, grouped by source; fewer than `wanted` where a class has fewer sources.
 
+    Args:
+        needed: for every class, to calibrate it; else classes with sounds of one source only are passed over.
     Returns:
-        int [n], or None where some class has sounds of one source only, so that there is nothing to choose by.
+        int [n], or None where no class is left to choose by.
     Raises:
-        UsageError: that is so, and they are needed, to calibrate.
+        UsageError: some class has sounds of one source only, and folds are needed.
     """
     sources = np.asarray(data.sources)
-    for has, word in ((data.targets > 0, "with"), (data.targets == 0, "without")):
-        per_class = [len(np.unique(sources[column])) for column in has.T]
-        if min(per_class) < 2:
-            if not needed:
-                log.warning("--head %s: too few recordings to choose parameters by; the defaults are taken", name)
-                return None
-            rarest = data.class_names[int(np.argmin(per_class))]
-            raise UsageError(
-                f"--head {name}: needs sounds of two sources or more with and without each class, got {min(per_class)} "
-                f"{word} {rarest!r} in a training part; add sounds, or use --head attention"
-            )
-    n_folds = min(wanted, *(len(np.unique(sources[column > 0])) for column in data.targets.T))
+    per_class = {
+        word: np.array([len(np.unique(sources[column])) for column in has.T])
+        for word, has in (("with", data.targets > 0), ("without", data.targets == 0))
+    }
+    enough = (per_class["with"] > 1) & (per_class["without"] > 1)
+    if needed and not enough.all():
+        rarest = int(np.argmin(enough))
+        word = "with" if per_class["with"][rarest] < 2 else "without"
+        raise UsageError(
+            f"--head {name}: needs sounds of two sources or more with and without each class, got "
+            f"{per_class[word][rarest]} {word} {data.class_names[rarest]!r} in a training part; add sounds, or use "
+            "--head attention"
+        )
+    if not enough.any():
+        log.warning("--head %s: too few recordings to choose parameters by; the defaults are taken", name)
+        return None
+    n_folds = min(wanted, int(per_class["with"][enough].min()))
     return grouped_folds(data.targets, data.sources, n_folds, np.random.default_rng(seed))
 
 
@@ -221,11 +228,13 @@ def _try(problem: _Problem, parameters: Parameters, features: Floats, folds: Fol
     """The score of these parameters, out of fold."""
     scores = np.zeros(problem.data.targets.shape)
     for train, test in splits_of(folds):
+        learnt = np.flatnonzero(_both(problem.data.targets[train]))
+        if not len(learnt):
+            continue
         transforms = make_transforms(problem.family, parameters, (len(train), features.shape[1]), problem.seed)
         x, unseen = features[train], features[test]
         for step in transforms:
             x, unseen = step.fit_transform(x), step.transform(unseen)
-        learnt = np.flatnonzero(_both(problem.data.targets[train]))
         part = _part(problem, train, learnt)
         machines = _fit_machines(part, parameters, x)
         scores[np.ix_(test, learnt)] = probabilities(machines, part.native, unseen)

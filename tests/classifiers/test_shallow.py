@@ -167,6 +167,14 @@ def test_too_few_recordings_take_the_defaults(caplog: pytest.LogCaptureFixture) 
     assert "the defaults are taken" in caplog.text
 
 
+def test_a_class_of_one_recording_is_passed_over_in_the_search() -> None:
+    data = make_data(n=60)
+    rare = np.flatnonzero(data.targets[:, 2] > 0)[2:]
+    head = fit("logistic", data.select(np.setdiff1d(np.arange(60), rare)), trials=3)
+    assert head.settings["chosen"]["inner_score"] > 0.6
+    assert head.predict(data.vectors, data.mask).scores.shape == (60, 3)
+
+
 def test_pooling_and_parameters_are_chosen_out_of_fold() -> None:
     """Classes that differ in spread alone: only the pooling that sees it will do."""
     rng = np.random.default_rng(0)
