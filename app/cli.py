@@ -16,6 +16,7 @@ COMMANDS = {
     "embed": "Audio -> an embedding store, resumable.",
     "export": "A store -> AudioSet tfrecords, plain Parquet or npz.",
     "train": "A store -> a model with honest numbers and a report.",
+    "compare": "Several heads on the same rows and splits, in one table.",
     "evaluate": "Measure a model on a labelled store.",
     "predict": "What is in these sounds, per ten seconds.",
 }

@@ -128,6 +128,34 @@ def write_manifest(folder: Path, items: list[AudioItem]) -> Path:
     return folder / MANIFEST
 
 
+def read_column(path: Path, name: str) -> dict[str, str]:
+    """A column of a manifest that tells something of its rows: key -> value, "" where nothing is told.
+
+    Args:
+        path: a manifest, or the folder that holds one.
+    Raises:
+        UsageError: there is no manifest, or it has no such column.
+        FormatError: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = path / MANIFEST if path.is_dir() else path
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such manifest; name the folder that `earshot ingest` made")
+    try:
+        file = pq.ParquetFile(path)
+        told = [column for column in file.schema_arrow.names if column not in ("key", "path", "mids", "names")]
+        if name not in told:
+            raise UsageError(f"{path}: has no column {name!r} to slice by; it has {', '.join(told)}")
+        table = file.read(["key", name])
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(f"{path}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+    values = ["" if value is None else str(value) for value in table.column(name).to_pylist()]
+    return dict(zip(table.column("key").to_pylist(), values, strict=True))
+
+
 def _read_manifest(path: Path) -> list[AudioItem]:
     import pyarrow as pa
     import pyarrow.parquet as pq
