@@ -51,8 +51,8 @@ def render_markdown(made: Comparison) -> str:
 
 HOW_TO_READ = (
     "Mean ± standard deviation over folds and seeds. Behind the best: the difference over all test rows taken "
-    "together, with a 95 % interval over sources, rows paired; an interval that holds 0 says that the two cannot be told apart. "
-    "Seconds are of one fold."
+    "together, with a 95 % interval over sources, rows paired; an interval that holds 0 says that the two "
+    "cannot be told apart. Seconds are of one fold."
 )
 
 
