@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, tra
 from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
+from tests.classifiers.pages import check_page
 
 SETTINGS = TrainSettings(head="svc", seed=1, head_changes={"costs": [1.0, 10.0], "gammas": [0.1, 1.0]})
 
@@ -247,33 +247,10 @@ def test_settings_of_a_head_are_checked(changes: dict[str, object], message: str
         train(make_table(), make_spec(), replace(SETTINGS, head_changes=changes))
 
 
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_report_is_one_whole_file_that_needs_no_network(bundle_folder: Path) -> None:
     text = (bundle_folder / "report.html").read_text()
-    page = _Page()
-    page.feed(text)
-    assert page.open == []
-    assert page.links == []
-    assert "url(" not in text
-    assert "@import" not in text
+    page = check_page(text)
+    assert page.loads == page.links == []
     assert "<script" not in text
     assert text.count("<polyline") == 3 + 1  # a curve a class, and the reliability
     assert "earshot train emb --out model" in text
@@ -288,10 +265,15 @@ def test_the_report_escapes_names() -> None:
     assert "Siren &amp; horn" in text
 
 
-def test_a_report_of_more_classes_than_a_matrix_holds_renders() -> None:
+def test_a_report_of_more_classes_than_a_matrix_holds_can_be_searched() -> None:
     table = make_table(360, classes=tuple(f"class {i:02}" for i in range(60)))
     result = train(table, make_spec(), replace(SETTINGS, protocol="split"))
-    assert 'class="matrix"' not in render_report(result.info, result.measured)
+    text = render_report(result.info, result.measured)
+    page = check_page(text)
+    assert 'class="matrix"' not in text
+    assert page.ids == ["filter", "classes"]
+    assert text.count('<th scope="row">') == 60 + 2 * 10
+    assert len(text) < 150_000
 
 
 def test_one_class_among_others_is_a_yes_or_no() -> None:
