@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from classifiers.metrics import Flags, Scores
 
-N_BINS = 10
+N_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)

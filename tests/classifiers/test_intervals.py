@@ -169,7 +169,7 @@ def test_confidence_counts_every_answer() -> None:
     made = measure_confidence(truth, scores, answers(scores, "single"))
     assert (made.right, made.wrong) == (2, 2)
     assert (made.mean_right, made.mean_wrong) == (pytest.approx(0.95), pytest.approx(0.65))
-    assert made.right_bins[9] == 2  # 1.0 is in the last bin
+    assert made.right_bins[-1] == 2  # 1.0 is in the last bin
     nothing = measure_confidence(truth, scores, np.zeros_like(truth))
     assert (nothing.mean_right, nothing.mean_wrong) == (None, None)
 
