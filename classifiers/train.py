@@ -4,17 +4,18 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.background import fit_with_background, has_background, known_scores
+from classifiers.background import fit_with_background, has_background
 from classifiers.bundle import Bundle, BundleInfo
+from classifiers.calibration import scores_error
 from classifiers.class_sets import Targets, add_background, make_targets, resolve_class_set
-from classifiers.decision import KEEP, Decision, fit_decision
+from classifiers.decision import KEEP, Answers, Decision, cross_fitted, fit_decision
 from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
 from classifiers.metrics import Metrics, measure
@@ -22,7 +23,7 @@ from classifiers.protocol import Protocol, Split, make_splits
 from classifiers.rejection import Rejection, measure_rejection
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
-from ingest.class_sets import ClassSet
+from ingest.class_sets import ClassSet, Mode
 from ingest.errors import FormatError
 
 VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "keras", "tensorflow", "ai-edge-litert")
@@ -36,7 +37,7 @@ class TrainSettings:
 
     classes: as `class_sets.resolve_class_set` takes it; None for all labels of the store.
     head_changes: settings of the head that differ from its row's.
-    background: so many rows with none of the classes teach the head what it does not know.
+    background: so many rows with none of the classes teach the head what it does not know; ALL_BACKGROUND for all.
     keep: the working point: the share of its classes that the model shall keep when it rejects background.
     """
 
@@ -141,7 +142,9 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
     rows = targets.rows if class_set.mode == "multi" else np.union1d(targets.rows, strangers).astype(np.intp)
     used = table.select(rows)
     _require_finite(used)
-    return _measured(truth[rows], bundle.predict(used.vectors, used.mask), class_set.names, bundle.info.decision)
+    raw = bundle.score(used.vectors, used.mask)
+    said = bundle.info.decision.calibrated(raw)
+    return _measured(truth[rows], raw, said, bundle.decide(said), class_set.names, class_set.mode)
 
 
 def fingerprint(table: EmbeddingTable) -> str:
@@ -171,27 +174,54 @@ def _measure_out_of_fold(
     if not splits:
         return None, neutral, []
     scores, known = np.zeros(data.targets.shape, np.float32), np.zeros(len(data.targets), np.float32)
-    folds = []
+    fold_of_row = np.full(len(data.targets), -1, np.intp)
+    folds, learnt_background = [], False
     for i, split in enumerate(splits):
         head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
         said = head.predict(data.vectors[split.test], data.mask[split.test])
-        scores[split.test], known[split.test] = said.scores, known_scores(said, data.mode)
-        part = _measured(data.targets[split.test], said, data.class_names, neutral).metrics
-        row = {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP}
-        folds.append(row | {"chosen": head.settings.get("chosen")})
-    tested = np.sort(np.concatenate([split.test for split in splits]))
-    truth, said = data.targets[tested], HeadScores(scores[tested], known=known[tested])
+        scores[split.test], fold_of_row[split.test] = said.scores, i
+        if said.known is not None:
+            known[split.test], learnt_background = said.known, True
+        folds.append(_measured_fold(split, data, said) | {"chosen": head.settings.get("chosen")})
+    tested = np.flatnonzero(fold_of_row >= 0)
+    truth, said = data.targets[tested], HeadScores(scores[tested], known=known[tested] if learnt_background else None)
+    groups = fold_of_row[tested] if len(splits) > 1 else _groups([data.sources[i] for i in tested])
+    calibrated, answers = cross_fitted(truth, said, groups, data.mode, settings.keep)
     decision = fit_decision(truth, said, data.mode, settings.keep)
-    return _measured(truth, decision.calibrated(said), data.class_names, decision), decision, folds
+    return _measured(truth, said, calibrated, answers, data.class_names, data.mode), decision, folds
+
+
+def _measured_fold(split: Split, data: TrainingData, said: HeadScores) -> dict[str, Any]:
+    """A split's own measures, of the head's scores as they are."""
+    truth = data.targets[split.test]
+    has_class = truth.any(axis=1) | (data.mode == "multi")
+    part = measure(truth[has_class], said.scores[has_class], data.class_names, data.mode)
+    return {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP}
+
+
+def _groups(sources: list[str], n_groups: int = 5) -> npt.NDArray[np.intp]:
+    """Groups for a protocol of one split: rows of a source share one."""
+    return np.unique(np.asarray(sources), return_inverse=True)[1] % n_groups
 
 
 def _measured(
-    truth: npt.NDArray[np.float32], said: HeadScores, class_names: tuple[str, ...], decision: Decision
+    truth: npt.NDArray[np.float32],
+    raw: HeadScores,
+    said: HeadScores,
+    answers: Answers,
+    classes: tuple[str, ...],
+    mode: Mode,
 ) -> Measured:
-    """The measures of the classes are of rows that have one; rows of zeros in "single" are background."""
-    has_class = truth.any(axis=1) | (decision.mode == "multi")
-    metrics = measure(truth[has_class], said.scores[has_class], class_names, decision.mode)
-    rejection = None if has_class.all() else measure_rejection(truth, said, decision)
+    """The measures of the classes are of rows that have one; rows of zeros in "single" are background.
+
+    Args:
+        raw: scores as the head gave them; said, answers: calibrated and decided.
+    """
+    has_class = truth.any(axis=1) | (mode == "multi")
+    metrics = measure(truth[has_class], said.scores[has_class], classes, mode)
+    rejection = None if has_class.all() else measure_rejection(truth, said, answers, classes)
+    error, error_before = (scores_error(truth[has_class], s.scores[has_class], mode) for s in (said, raw))
+    metrics = replace(metrics, calibration_error=error, calibration_error_before=error_before)
     return Measured(truth[has_class], said.scores[has_class], metrics, rejection)
 
 

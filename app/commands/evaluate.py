@@ -19,7 +19,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(model: Path, store: Path, report: Path | None, as_json: bool) -> None:
     """Measure a model on a labelled embedding store: accuracy, mAP, AUC, each class, confusion."""
-    from app.tables import metrics_table, rejection_line
+    from app.tables import metrics_table, rejection_lines
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
     from embeddings.store import EmbeddingStore
@@ -47,6 +47,6 @@ def command(model: Path, store: Path, report: Path | None, as_json: bool) -> Non
         return
     click.echo(metrics_table(measured.metrics))
     if measured.rejection:
-        click.echo(f"\n{rejection_line(measured.rejection)}")
+        click.echo(f"\n{rejection_lines(measured.rejection)}")
     if report:
         click.echo(f"\nreport: {report}")
