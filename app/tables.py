@@ -14,7 +14,7 @@ def measured_text(measured: Measured) -> str:
     """All measures for the terminal: the table, how sure they are, calibration, background and slices."""
     parts = [metrics_table(measured.metrics), certainty_lines(measured)]
     if measured.rejection:
-        parts.append(rejection_line(measured.rejection))
+        parts.append(rejection_lines(measured.rejection))
     parts += [slices_table(column, slices) for column, slices in measured.slices.items()]
     return "\n\n".join(parts)
 
@@ -65,10 +65,17 @@ def metrics_table(metrics: Metrics) -> str:
     return "\n".join(lines)
 
 
-def rejection_line(rejection: Rejection) -> str:
-    """How background fares, on one line."""
-    return (
+def rejection_lines(rejection: Rejection) -> str:
+    """How background fares, in two lines."""
+    lines = (
         f"  background ({rejection.n} rows): AUC {format_number(rejection.auc)}; with {rejection.keep:.0%} of the "
         f"classes kept {rejection.accepted_at_keep:.0%} of it is taken for one of them; at the model's own working "
         f"point {rejection.kept:.0%} and {rejection.accepted:.0%}"
+    )
+    if rejection.largest_share_ratio is None:
+        return lines
+    most = sorted(rejection.shares.items(), key=lambda item: -item[1])[:3]
+    return lines + (
+        f"\n  it is taken for {', '.join(f'{name} ({share:.0%})' for name, share in most)}; "
+        f"no class collects more than {rejection.largest_share_ratio:.1f} times its share"
     )

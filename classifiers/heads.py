@@ -32,6 +32,8 @@ class HeadRow:
     settings: what sets this row apart from others of its module, as fields of the module's settings.
     full_file: what the engine that trained it reads: never a pickle.
     light_file: the same head for prediction without that engine, which starts at once.
+    knows_background: it takes rows of background as they are and gives `known` itself; any other head gets background
+        as one more class (see background.py).
     """
 
     name: str
@@ -40,6 +42,7 @@ class HeadRow:
     full_file: str
     light_file: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    knows_background: bool = False
 
 
 HEADS: dict[str, HeadRow] = {
@@ -47,6 +50,8 @@ HEADS: dict[str, HeadRow] = {
     for row in (
         HeadRow("attention", "decision-level attention pooling over patches (Keras)", "classifiers.attention",
                 "head.keras", "head.tflite"),
+        HeadRow("wide", "learns every label of the store, then reads your classes off (Keras)", "classifiers.wide",
+                "head.keras", "head.tflite", knows_background=True),
         HeadRow("svc", "RBF support vectors on the mean of the patches, grid-searched (scikit-learn)",
                 "classifiers.svc", "head.skops", "head.npz"),
     )

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.calibration import scores_error
 from classifiers.decision import Answers
 from classifiers.heads import HeadScores
 from classifiers.intervals import Intervals, measure_intervals
 from classifiers.metrics import Metrics, answers, measure
-from classifiers.rejection import Rejection
+from classifiers.rejection import Rejection, measure_rejection
 from classifiers.reliability import Calibration, Confidence, measure_calibration, measure_confidence
 from classifiers.slices import Slice, measure_slices
 from embeddings.table import EmbeddingTable
@@ -139,38 +140,42 @@ class Measured:
 
 def measure_rows(
     truth: Floats,
+    raw: HeadScores,
     said: HeadScores,
     decided: Answers,
     *,
     rows: RowFacts,
     class_names: tuple[str, ...],
     mode: Mode,
-    rejection: Rejection | None,
     patches: PatchEvidence | None = None,
 ) -> Measured:
-    """Measure calibrated scores in every way.
+    """Measure scores in every way.
 
     The measures of the classes are of rows that have one; rows of zeros in "single" are background.
 
     Args:
         truth: [n, classes]. rows: [n].
-        said, decided: scores, and what was made of them.
-        rejection: of the same rows, where some are background.
+        raw: scores as the head gave them; said, decided: calibrated, and what was made of them.
     """
     has_class = truth.any(axis=1) | (mode == "multi")
     kept = np.flatnonzero(has_class)
     flags, scores, rows = truth[kept] > 0.5, said.scores[kept], rows.select(kept)
     answered = answers(scores, mode) if mode == "single" else decided.present[kept]
+    background = not has_class.all()
     return Measured(
         truth=truth[kept],
         scores=scores,
         said=answered,
         rows=rows,
-        metrics=measure(flags, scores, class_names, mode, answered),
+        metrics=replace(
+            measure(flags, scores, class_names, mode, answered),
+            calibration_error=scores_error(flags, scores, mode),
+            calibration_error_before=scores_error(flags, raw.scores[kept], mode),
+        ),
         intervals=measure_intervals(flags, scores, answered, sources=rows.sources, class_names=class_names, mode=mode),
         calibration=measure_calibration(flags, scores, mode),
         confidence=measure_confidence(flags, scores, answered),
-        rejection=rejection,
-        known=KnownScores(decided.known[has_class], decided.known[~has_class]) if rejection else None,
+        rejection=measure_rejection(truth, said, decided, class_names) if background else None,
+        known=KnownScores(decided.known[has_class], decided.known[~has_class]) if background else None,
         patches=patches.select(kept) if patches else None,
     )

@@ -38,6 +38,8 @@ class Metrics:
     mAP, auc: means over `classes_scored`, the classes that have both positives and negatives; None when none has.
     d_prime: sqrt(2) * z(auc), of the mean auc; None where that is infinite.
     confusion: single: [true][predicted] counts; multi: for each class [[tn, fp], [fn, tp]].
+    calibration_error, calibration_error_before: how far scores lie from the share that is right, as measured and before
+        calibration (see `calibration.scores_error`); None where scores are no probabilities.
     """
 
     mode: str
@@ -51,6 +53,8 @@ class Metrics:
     class_names: tuple[str, ...]
     per_class: tuple[ClassMetrics, ...]
     confusion: list[Any]
+    calibration_error: float | None = None
+    calibration_error_before: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain types; per_class becomes a mapping from the name of a class."""

@@ -142,8 +142,17 @@ def headline(metrics: Metrics) -> list[tuple[str, str, str]]:
         ("mAP", format_number(metrics.mAP), f"mean average precision of {metrics.classes_scored} classes"),
         ("AUC", format_number(metrics.auc), "a sound of the class scores above another"),
         ("d′", format_number(metrics.d_prime, 2), "the same in standard deviations"),
+        *_calibration_line(metrics),
         ("rows", f"{metrics.n:,}", "that were scored"),
     ]
+
+
+def _calibration_line(metrics: Metrics) -> list[tuple[str, str, str]]:
+    if metrics.calibration_error is None:
+        return []
+    before = format_number(metrics.calibration_error_before)
+    meaning = f"between a score and how often it is right; before calibration {before}"
+    return [("calibration error", format_number(metrics.calibration_error), meaning)]
 
 
 def how_measured(info: BundleInfo) -> str:

@@ -14,16 +14,15 @@ import numpy.typing as npt
 from classifiers.background import fit_with_background, has_background
 from classifiers.bundle import Bundle, BundleInfo
 from classifiers.class_sets import Targets, add_background, make_targets, resolve_class_set
-from classifiers.decision import KEEP, Answers, Decision, fit_decision
+from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
 from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
 from classifiers.measured import Measured, PatchEvidence, RowFacts, measure_rows
 from classifiers.metrics import measure
-from classifiers.protocol import Protocol, Rows, Split, make_splits
-from classifiers.rejection import measure_rejection
+from classifiers.protocol import Protocol, Split, make_splits
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
-from ingest.class_sets import ClassSet, Mode
+from ingest.class_sets import ClassSet
 from ingest.errors import FormatError
 
 VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "keras", "tensorflow", "ai-edge-litert")
@@ -37,7 +36,7 @@ class TrainSettings:
 
     classes: as `class_sets.resolve_class_set` takes it; None for all labels of the store.
     head_changes: settings of the head that differ from its row's.
-    background: so many rows with none of the classes teach the head what it does not know.
+    background: so many rows with none of the classes teach the head what it does not know; ALL_BACKGROUND for all.
     keep: the working point: the share of its classes that the model shall keep when it rejects background.
     """
 
@@ -155,14 +154,16 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
     rows = targets.rows if class_set.mode == "multi" else np.union1d(targets.rows, strangers).astype(np.intp)
     used = table.select(rows)
     _require_finite(used)
-    said = bundle.predict(used.vectors, used.mask)
-    return _measured(
+    raw = bundle.score(used.vectors, used.mask)
+    said = bundle.info.decision.calibrated(raw)
+    return measure_rows(
         truth[rows],
+        raw,
         said,
         bundle.decide(said),
         rows=RowFacts.of(used),
         class_names=class_set.names,
-        decision=bundle.info.decision,
+        mode=class_set.mode,
         patches=PatchEvidence.of(said, used.mask),
     )
 
@@ -222,56 +223,26 @@ def measure_parts(
     """
     tested = np.concatenate([split.test for split in splits])
     truth, said = data.targets[tested], _joined(parts)
-    fold_of_row = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
-    calibrated, decided = _cross_fitted(truth, said, fold_of_row, data.mode, keep)
-    decision = fit_decision(truth, said, data.mode, keep)
-    measured = _measured(
+    groups = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
+    if len(splits) == 1:
+        groups = _groups([data.sources[i] for i in tested])
+    calibrated, decided = cross_fitted(truth, said, groups, data.mode, keep)
+    measured = measure_rows(
         truth,
+        said,
         calibrated,
         decided,
         rows=rows.select(tested),
         class_names=data.class_names,
-        decision=decision,
+        mode=data.mode,
         patches=patches,
     )
-    return measured, decision
+    return measured, fit_decision(truth, said, data.mode, keep)
 
 
-def _measured(
-    truth: npt.NDArray[np.float32],
-    said: HeadScores,
-    decided: Answers,
-    *,
-    rows: RowFacts,
-    class_names: tuple[str, ...],
-    decision: Decision,
-    patches: PatchEvidence | None,
-) -> Measured:
-    mode = decision.mode
-    all_classes = mode == "multi" or truth.any(axis=1).all()
-    rejection = None if all_classes else measure_rejection(truth, said, decision)
-    return measure_rows(
-        truth, said, decided, rows=rows, class_names=class_names, mode=mode, rejection=rejection, patches=patches
-    )
-
-
-def _cross_fitted(
-    truth: npt.NDArray[np.float32], said: HeadScores, groups: npt.NDArray[np.intp], mode: Mode, keep: float
-) -> tuple[HeadScores, Answers]:
-    """Calibrated scores and answers of each group by what was chosen on the other groups, so none by itself."""
-    parts, answers = [], []
-    for group in np.unique(groups):
-        rows, others = np.flatnonzero(groups == group), np.flatnonzero(groups != group)
-        neutral = Decision.neutral(mode, truth.shape[1])
-        decision = fit_decision(truth[others], _select(said, others), mode, keep) if len(others) else neutral
-        parts.append(decision.calibrated(_select(said, rows)))
-        answers.append(decision.decide(parts[-1]))
-    columns = (np.concatenate([getattr(part, name) for part in answers]) for name in ("known", "present", "answer"))
-    return _joined(parts), Answers(*columns)
-
-
-def _select(said: HeadScores, rows: Rows) -> HeadScores:
-    return HeadScores(said.scores[rows], known=None if said.known is None else said.known[rows])
+def _groups(sources: list[str], n_groups: int = 5) -> npt.NDArray[np.intp]:
+    """Groups for a protocol of one split: rows of a source share one."""
+    return np.unique(np.asarray(sources), return_inverse=True)[1] % n_groups
 
 
 def _joined(parts: Sequence[HeadScores]) -> HeadScores:

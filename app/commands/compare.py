@@ -48,10 +48,11 @@ command goes on where it was. A head that refuses the data becomes a row that sa
 )
 @click.option(
     "--background",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="So many rows with none of the classes nor their relatives teach what is none of these.",
+    default="0",
+    show_default=True,
+    metavar="N|all",
+    help="So many rows with none of the classes nor their relatives teach what is none of these; all: every row "
+    "without a class.",
 )
 @click.option(
     "--keep",
@@ -72,13 +73,14 @@ def command(  # noqa: PLR0917 - click passes them all by name
     protocol: str,
     seed: int,
     seeds: int,
-    background: int,
+    background: str,
     keep: float,
     changes: tuple[str, ...],
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Measure several heads on one store, the same splits for all, and rank them with intervals."""
+    from app.commands.train import parse_background
     from app.share_bar import ShareBar
     from classifiers.compare import CompareSettings, choose_heads, compare
     from classifiers.comparison_pages import render_csv, render_markdown, render_page
@@ -95,13 +97,13 @@ def command(  # noqa: PLR0917 - click passes them all by name
         protocol=cast("Protocol", protocol),
         seed=seed,
         seeds=seeds,
-        background=background,
+        background=parse_background(background),
         keep=keep,
         head_changes=head_changes,
     )
     words = ["earshot", "compare", str(store), *(["--classes", classes] if classes else []), "--heads", heads]
     words += ["--protocol", protocol, "--seed", str(seed), "--seeds", str(seeds)]
-    words += ["--background", str(background)] if background else []
+    words += ["--background", background] if background != "0" else []
     words += [word for change in changes for word in ("--set", change)]
     with ShareBar() as bar:
         made = compare(opened.load(), opened.spec, settings, out / "results", progress=bar)

@@ -23,6 +23,7 @@ Examples:
   earshot train emb --classes city10 --head svc --out model
   earshot train emb --classes "Siren;Dog;Jackhammer" --protocol cv5 --out model
   earshot train emb --classes city10 --background 4000 --keep 0.9 --out model    learns what is none of the ten
+  earshot train emb --classes city10 --head wide --background all --out model    learns from every row of the store
   earshot train emb --set hidden=256 --set epochs=30 --out model                 other settings of the head
 
 The measures come from rows that the head did not learn from; the head that is saved learned from all rows.
@@ -40,10 +41,11 @@ The measures come from rows that the head did not learn from; the head that is s
 )
 @click.option(
     "--background",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="So many rows with none of the classes nor their relatives teach what is none of these.",
+    default="0",
+    show_default=True,
+    metavar="N|all",
+    help="So many rows with none of the classes nor their relatives in the ontology teach what is none of these; "
+    "all: every row without a class, relatives too.",
 )
 @click.option(
     "--keep",
@@ -68,7 +70,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     classes: str | None,
     head: str,
     changes: tuple[str, ...],
-    background: int,
+    background: str,
     keep: float,
     out: Path,
     protocol: str,
@@ -90,14 +92,14 @@ def command(  # noqa: PLR0917 - click passes them all by name
         classes=classes,
         head=head,
         head_changes=parse_changes(changes),
-        background=background,
+        background=parse_background(background),
         keep=keep,
         protocol=cast("Protocol", protocol),
         seed=seed,
     )
     words = ["earshot", "train", str(store), *(["--classes", classes] if classes else []), "--head", head]
     words += [word for change in changes for word in ("--set", change)]
-    words += (["--background", str(background)] if background else []) + ["--keep", f"{keep:g}"]
+    words += (["--background", background] if background != "0" else []) + ["--keep", f"{keep:g}"]
     words += ["--protocol", protocol, "--seed", str(seed), "--out", str(out)]
     with ShareBar() as bar:
         trained = train(opened.load(), opened.spec, settings, store=str(store), command=shlex.join(words), progress=bar)
@@ -107,6 +109,17 @@ def command(  # noqa: PLR0917 - click passes them all by name
     pca = store / PCA_FILE
     save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca if pca.is_file() else None)
     click.echo(json.dumps(_as_json(info, measured, out)) if as_json else _as_text(info, measured, out))
+
+
+def parse_background(text: str) -> int:
+    """ "4000" -> 4000, "all" -> ALL_BACKGROUND."""
+    from classifiers.class_sets import ALL_BACKGROUND
+
+    if text == "all":
+        return ALL_BACKGROUND
+    if not text.isdecimal():
+        raise UsageError(f"--background: takes a number of rows or the word all, got {text!r}")
+    return int(text)
 
 
 def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:

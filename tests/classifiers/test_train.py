@@ -85,7 +85,7 @@ def test_a_bundle_says_what_the_head_said(trained: Trained, bundle_folder: Path)
         bundle = load_bundle(bundle_folder, runtime)  # type: ignore[arg-type]
         np.testing.assert_allclose(
             bundle.predict(table.vectors, table.mask).scores,
-            trained.head.predict(table.vectors, table.mask).scores,
+            trained.info.decision.calibrated(trained.head.predict(table.vectors, table.mask)).scores,
             atol=1e-5,
         )
     assert bundle.info == replace(trained.info, head_settings=bundle.info.head_settings)
