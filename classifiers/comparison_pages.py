@@ -72,7 +72,6 @@ def render_page(made: Comparison, *, store: str, command: str) -> str:
         scale=scale,
         classes=_classes(good),
         how_to_read=HOW_TO_READ,
-        behind_text=behind_text,
         seconds_text=seconds_text,
         store=store,
         command=command,

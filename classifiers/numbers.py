@@ -2,11 +2,11 @@
 
 
 def format_number(value: float | None, places: int = 3) -> str:
-    """0.8125 -> '.812', None -> '–'."""
+    """0.8125 -> '.812', -0.008 -> '-.008', None -> '–'."""
     if value is None:
         return "–"
     text = f"{value:.{places}f}"
-    return text[1:] if text.startswith("0.") else text
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
 def format_interval(interval: tuple[float, float] | None) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, save_bundle
+from classifiers.numbers import format_number
 from classifiers.prediction import make_predictions
-from classifiers.report import format_number, render_card, render_report
+from classifiers.report import render_card, render_report
 from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, train
 from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
@@ -284,7 +285,9 @@ def test_one_class_among_others_is_a_yes_or_no() -> None:
     assert "elsewhere.emb" in render_report(result.info, result.measured, measured_on="elsewhere.emb")
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-0.500")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-.500"), (10.5, "10.500")]
+)
 def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
     assert format_number(value) == text
 
