@@ -102,9 +102,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
         head_changes=head_changes,
     )
     words = ["earshot", "compare", str(store), *(["--classes", classes] if classes else []), "--heads", heads]
-    words += ["--protocol", protocol, "--seed", str(seed), "--seeds", str(seeds)]
+    words += ["--protocol", protocol, "--seed", str(seed), "--seeds", str(seeds), "--keep", f"{keep:g}"]
     words += ["--background", background] if background != "0" else []
-    words += [word for change in changes for word in ("--set", change)]
+    words += [word for change in changes for word in ("--set", change)] + ["--out", str(out)]
     with ShareBar() as bar:
         made = compare(opened.load(), opened.spec, settings, out / "results", progress=bar)
     said = {"store": str(store), "command": shlex.join(words)} | made.to_json()

@@ -11,7 +11,7 @@ import click
 Examples:
   earshot evaluate model eval.emb
   earshot evaluate model eval.emb --json --report eval.html
-  earshot evaluate model eval.emb --slice-by gender --slice-by age --manifest clips
+  earshot evaluate model eval.emb --slice-by gender --slice-by age
 """
 )
 @click.argument("model", type=click.Path(path_type=Path))
@@ -27,7 +27,7 @@ Examples:
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="Where the columns are: the folder or manifest.parquet that the store was made from.",
+    help="Where the columns are, when the store was not made by `earshot embed` from a manifest that had them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
@@ -37,7 +37,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from app.tables import measured_text
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
-    from embeddings.store import EmbeddingStore
+    from embeddings.store import ABOUT_FILE, EmbeddingStore
     from ingest.files import atomic_path
 
     bundle = load_bundle(model)
@@ -51,7 +51,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
             err=True,
         )
     measured = evaluate(bundle, table)
-    for column, values in _values(columns, manifest, measured.rows.keys).items():
+    for column, values in _values(columns, manifest or store / ABOUT_FILE, measured.rows.keys).items():
         measured = measured.sliced(column, values)
     if report:
         from classifiers.examples import choose_examples
@@ -69,7 +69,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
         click.echo(f"\nreport: {report}")
 
 
-def _values(columns: tuple[str, ...], manifest: Path | None, keys: list[str]) -> dict[str, list[str]]:
+def _values(columns: tuple[str, ...], manifest: Path, keys: list[str]) -> dict[str, list[str]]:
     """Column -> its value for each row, "" where the manifest tells nothing."""
     from embeddings.embedding import item_key
     from ingest.errors import UsageError
@@ -77,9 +77,10 @@ def _values(columns: tuple[str, ...], manifest: Path | None, keys: list[str]) ->
 
     if not columns:
         return {}
-    if manifest is None:
+    if not manifest.exists():
         raise UsageError(
-            f"--slice-by {columns[0]}: the store does not hold it; name the manifest it was made from with --manifest"
+            f"--slice-by {columns[0]}: there is no {manifest} to tell it; name the manifest that the store was made "
+            "from with --manifest"
         )
     items = [item_key(key) for key in keys]
     found = {column: read_column(manifest, column) for column in columns}

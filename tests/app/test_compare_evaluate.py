@@ -15,6 +15,7 @@ from classifiers.players import load_players
 from classifiers.report import render_report
 from classifiers.train import TrainSettings, train
 from embeddings.embedding import Embedding, item_key, window_key
+from embeddings.store import ABOUT_FILE, EmbeddingStore
 from ingest.clip import AudioItem
 from ingest.errors import FormatError, UsageError
 from ingest.manifest import read_column, write_manifest
@@ -125,9 +126,9 @@ def test_evaluate_slices_by_what_the_manifest_tells(spoken: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--slice-by", "gender"], "name the manifest"),
+        (["--slice-by", "gender"], "name the manifest that the store was made from with --manifest"),
         (["--slice-by", "shoes", "--manifest", "clips"], "has no column 'shoes' to slice by; it has source, fold"),
-        (["--slice-by", "gender", "--manifest", "nowhere"], "no such manifest"),
+        (["--slice-by", "gender", "--manifest", "nowhere"], "there is no nowhere to tell it"),
         (["--slice-by", "gender", "--manifest", "other"], "has none of the store's keys"),
     ],
 )
@@ -143,6 +144,24 @@ def test_slices_that_cannot_be_had(
     code, out, err = run(capsys, "evaluate", "model", "test", *options)
     assert (code, out) == (2, "")
     assert message in err.splitlines()[-1]
+
+
+def test_embed_keeps_what_the_manifest_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the data set to slices without naming the manifest again; a second manifest adds its rows."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    for batch in "ab":
+        items = []
+        for i in range(3):
+            soundfile.write(tmp_path / f"{batch}{i}.wav", noise, 16_000)
+            about = {"gender": "f" if i else "m"} | ({"age": "20"} if batch == "b" else {})
+            items.append(AudioItem(f"{batch}{i}", tmp_path / f"{batch}{i}.wav", f"{batch}{i}", ("Cough",), about=about))
+        write_manifest(tmp_path / batch, items)
+        code, _, _ = run(capsys, "embed", tmp_path / batch, "--encoder", "handcrafted", "--out", tmp_path / "emb")
+        assert code == 0
+    about = tmp_path / "emb" / ABOUT_FILE
+    assert read_column(about, "gender") == {"a0": "m", "a1": "f", "a2": "f", "b0": "m", "b1": "f", "b2": "f"}
+    assert read_column(about, "age") == {"a0": "", "a1": "", "a2": "", "b0": "20", "b1": "20", "b2": "20"}
+    assert len(EmbeddingStore.open(tmp_path / "emb")) == 6
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_all_heads_learn_from_the_same_splits_and_seeds_differ(tmp_path: Path) -
     made(tmp_path, seeds=2)
     of = {(noise, seed): [sources for n, s, sources in FITS if (n, s) == (noise, seed)] for noise, seed, _ in FITS}
     assert len(FITS) == 20
+    assert {len(sources) for _, _, sources in FITS} == {60}  # of 75: nothing of the fold that is tested
     assert of[8.0, 0] == of[40.0, 0]
     assert of[8.0, 1] == of[40.0, 1]
     assert of[8.0, 0] != of[8.0, 1]
