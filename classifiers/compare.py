@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from classifiers.background import fit_with_background
 from classifiers.decision import KEEP
-from classifiers.fold_results import FoldResult, read_result, result_name, write_result
+from classifiers.fold_results import FoldResult, problem_digest, read_result, result_name, write_result
 from classifiers.heads import HEADS, HeadScores, TrainingData
 from classifiers.heads import Progress as HeadProgress
 from classifiers.intervals import OVERALL, Interval, draw_sources, interval, n_replicates, replicate
@@ -148,6 +148,7 @@ class _Seed:
     seed: int
     made: Prepared
     fingerprint: str
+    problem: str
     results: dict[str, list[FoldResult]]
 
 
@@ -225,7 +226,8 @@ def _seed(table: EmbeddingTable, spec: EncoderSpec, settings: CompareSettings, s
         classes=settings.classes, protocol=settings.protocol, seed=seed, background=settings.background
     )
     made = prepare(table, spec, chosen)
-    return _Seed(seed, made, fingerprint(made.used), {})
+    rows = fingerprint(made.used)
+    return _Seed(seed, made, rows, problem_digest(made.data, rows, distribution_version("earshot") or ""), {})
 
 
 def _run_all(seeds: Sequence[_Seed], settings: CompareSettings, folder: Path, progress: Progress) -> dict[str, str]:
@@ -247,15 +249,14 @@ def _run_all(seeds: Sequence[_Seed], settings: CompareSettings, folder: Path, pr
 
 def _run_splits(one: _Seed, head: str, changes: dict[str, Any], folder: Path, progress: Progress) -> list[FoldResult]:
     """One head on every split of a seed, each from its file or anew."""
-    data, splits, version = one.made.data, one.made.splits, distribution_version("earshot") or ""
+    data, splits = one.made.data, one.made.splits
     results = []
     for k, split in enumerate(splits):
-        name = result_name(head, changes, one.seed, split, data=data, fingerprint=one.fingerprint, version=version)
+        name = result_name(head, changes, one.seed, split, problem=one.problem)
         kept = read_result(folder / name, len(split.test), data.targets.shape[1])
         if kept is None:
-            kept = _run(
-                data, split, head, changes, one.seed, progress=_steps(_part(progress, split.name, k, len(splits)))
-            )
+            steps = _steps(_part(progress, split.name, k, len(splits)))
+            kept = _run(data, split, head, changes, one.seed, progress=steps)
             write_result(folder / name, kept)
         results.append(kept)
     return results

@@ -35,29 +35,30 @@ class FoldResult:
     chosen: dict[str, Any] | None
 
 
-def result_name(
-    head: str, changes: dict[str, Any], seed: int, split: Split, *, data: TrainingData, fingerprint: str, version: str
-) -> str:
-    """The file's name: head, seed and split for people, and a hash of all that the scores depend on.
+def problem_digest(data: TrainingData, fingerprint: str, version: str) -> str:
+    """What all results on these rows have in common, as a hash.
 
     Args:
         fingerprint: of the rows of `data`, see `train.fingerprint`. version: of Earshot.
     """
+    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, version, fingerprint, data.mode, data.class_names]).encode())
+    digest.update("\0".join(data.sources).encode())
+    digest.update(np.ascontiguousarray(data.targets).data)
+    return digest.hexdigest()
+
+
+def result_name(head: str, changes: dict[str, Any], seed: int, split: Split, *, problem: str) -> str:
+    """The file's name: head, seed and split for people, and a hash of all that the scores depend on.
+
+    Args:
+        problem: see `problem_digest`.
+    """
     row = HEADS[head]
-    content = {
-        "format": FORMAT_VERSION,
-        "version": version,
-        "head": [row.name, row.module, dict(row.settings), changes],
-        "seed": seed,
-        "rows": fingerprint,
-        "sources": hashlib.sha256("\0".join(data.sources).encode()).hexdigest(),
-        "targets": hashlib.sha256(data.targets.tobytes()).hexdigest(),
-        "classes": [data.mode, *data.class_names],
-        "train": hashlib.sha256(split.train.astype(np.int64).tobytes()).hexdigest(),
-        "test": hashlib.sha256(split.test.astype(np.int64).tobytes()).hexdigest(),
-    }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-    return f"{head}-seed{seed}-{re.sub('[^a-z0-9]+', '', split.name)}-{digest[:16]}.npz"
+    content = json.dumps([problem, row.name, row.module, dict(row.settings), changes, seed], default=str)
+    digest = hashlib.sha256(content.encode())
+    for rows in (split.train, split.test):
+        digest.update(rows.astype(np.int64).tobytes())
+    return f"{head}-seed{seed}-{re.sub('[^a-z0-9]+', '', split.name)}-{digest.hexdigest()[:16]}.npz"
 
 
 def read_result(path: Path, n: int, n_classes: int) -> FoldResult | None:
