@@ -104,7 +104,7 @@ class Compared:
 class Comparison:
     """A table of heads, the best first by `by`, those that refused last.
 
-    protocol: what "auto" came to. folds: names. rows, sources, background: how many of each.
+    protocol: what "auto" came to. folds: names. rows, sources: how many; background: how many of the rows.
     """
 
     title: str
@@ -211,7 +211,7 @@ def compare(
         protocol=made.protocol,
         folds=tuple(split.name for split in made.splits),
         seeds=tuple(s.seed for s in seeds),
-        rows=len(made.used) - made.targets.background,
+        rows=len(made.used),
         sources=len(set(made.used.sources)),
         background=made.targets.background,
         keep=settings.keep,

@@ -80,12 +80,14 @@ def render_page(made: Comparison, *, store: str, command: str) -> str:
 
 def describe(made: Comparison) -> str:
     """What was compared on what, in a sentence or two."""
-    background = f" and {made.background:,} of background" if made.background else ""
+    rows = f"{made.rows - made.background:,} rows"
+    if made.background:
+        rows += f" and {made.background:,} of background"
     seeds = f", with {len(made.seeds)} seeds" if len(made.seeds) > 1 else ""
     heads = sum(not row.refused for row in made.heads)
     return (
         f"{heads} head{'s' * (heads != 1)} for {len(made.class_names)} classes ({made.title}) on {made.encoder} "
-        f"embeddings: {made.rows:,} rows of {made.sources:,} sources{background}. Measured on "
+        f"embeddings: {rows}, of {made.sources:,} sources. Measured on "
         f"{how_measured_by(made.protocol, len(made.folds))}{seeds}."
     )
 
