@@ -88,6 +88,7 @@ def _measured_parts(info: BundleInfo, measured: Measured, players: Mapping[str, 
         "headline": [
             (label, value, format_interval(intervals.overall.get(INTERVAL_OF.get(label, ""))), meaning)
             for label, value, meaning in headline(metrics)
+            if label != "rows"
         ],
         "classes": rows,
         "extremes": (scored[:N_EXTREMES], scored[-N_EXTREMES:][::-1]) if len(rows) > MAX_LISTED else None,
