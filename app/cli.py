@@ -17,6 +17,7 @@ COMMANDS = {
     "export": "A store -> AudioSet tfrecords, plain Parquet or npz.",
     "plot": "What the features see of a sound, as a picture.",
     "train": "A store -> a model with honest numbers and a report.",
+    "compare": "Several heads on the same rows and splits, in one table.",
     "evaluate": "Measure a model on a labelled store.",
     "predict": "What is in these sounds, per ten seconds.",
 }

@@ -11,6 +11,9 @@ from ingest.class_sets import ClassSet, Mode, SoundClass, class_set_names, find_
 from ingest.errors import UsageError
 from ingest.labels import display_name, mid_of
 
+ALL_BACKGROUND = -1
+"""In place of a number of rows of background: all there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -94,6 +97,10 @@ def add_background(
 ) -> Targets:
     """`targets` with n more rows, drawn from those that have labels but neither a class nor a relative of one.
 
+    Args:
+        n: ALL_BACKGROUND takes every row with labels and without a class, relatives too: a bark that nobody called
+            "Dog" then teaches what is no dog, which is what measures on AudioSet's labels will ask for.
+
     Raises:
         UsageError: a class set of mode "multi", which learns from such rows anyway; or there are none.
     """
@@ -101,14 +108,15 @@ def add_background(
         raise UsageError(
             "--background: a class set of mode multi learns from every row of the store already; leave --background out"
         )
-    related = relatives(mid for c in class_set.classes for mid in c.mids)
+    mids_of_classes = frozenset(mid for c in class_set.classes for mid in c.mids)
+    related = mids_of_classes if n == ALL_BACKGROUND else relatives(mids_of_classes)
     strangers = np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
     if not len(strangers):
         raise UsageError(
             f"--background: all {len(labels)} rows have a class or a relative of one in the ontology; "
             "add sounds of other classes to the store, or leave --background out"
         )
-    chosen = rng.permutation(strangers)[:n]
+    chosen = rng.permutation(strangers)[: None if n == ALL_BACKGROUND else n]
     rows = np.concatenate([targets.rows, chosen])
     values = np.concatenate([targets.values, np.zeros((len(chosen), targets.values.shape[1]), np.float32)])
     order = np.argsort(rows)

@@ -33,6 +33,8 @@ class HeadRow:
     full_file: what the engine that trained it reads: never a pickle.
     light_file: the same head for prediction without that engine, which starts at once; the full_file itself where
         the head has no such form, so that its engine is imported all the same.
+    knows_background: it takes rows of background as they are and gives `known` itself; any other head gets background
+        as one more class (see background.py).
     """
 
     name: str
@@ -41,6 +43,7 @@ class HeadRow:
     full_file: str
     light_file: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    knows_background: bool = False
 
 
 def _shallow(name: str, summary: str, light_file: str = "head.npz", **settings: Any) -> HeadRow:
@@ -53,6 +56,8 @@ HEADS: dict[str, HeadRow] = {
     for row in (
         HeadRow("attention", "decision-level attention pooling over patches (Keras)", "classifiers.attention",
                 "head.keras", "head.tflite"),
+        HeadRow("wide", "learns every label of the store, then reads your classes off (Keras)", "classifiers.wide",
+                "head.keras", "head.tflite", knows_background=True),
         HeadRow("svc", "RBF support vectors on the mean of the patches, grid-searched (scikit-learn)",
                 "classifiers.svc", "head.skops", "head.npz"),
         _shallow("logistic", "multinomial logistic regression"),

@@ -23,6 +23,7 @@ pytestmark = [
 ROWS = [row.name for row in HEADS.values() if row.module not in ("classifiers.shallow", "classifiers.cnn")]
 QUICK: dict[str, dict[str, Any]] = {
     "attention": {"hidden": 64, "batch": 16, "learning_rate": 3e-3},
+    "wide": {"hidden": 32, "pooled": 32, "min_steps": 150, "dropout": 0.2, "specialists": 1, "specialist_steps": 150},
     "svc": {"costs": [1.0, 10.0], "gammas": [0.1, 1.0]},
 }
 
