@@ -7,7 +7,7 @@ import sys
 
 from bench.result import Result, table
 
-BENCHES = ("embed", "vggish", "features", "memory", "ingest", "train")
+BENCHES = ("embed", "vggish", "features", "memory", "ingest", "live", "train")
 
 
 def main(names: list[str]) -> int:

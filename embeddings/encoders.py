@@ -7,11 +7,14 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from embeddings.embedding import Vectors
 from ingest.clip import Waveform
 from ingest.errors import UsageError
+
+if TYPE_CHECKING:
+    from embeddings.logmel import Patches
 
 PATCH_S = 0.96
 WINDOW_S = 10.0
@@ -145,6 +148,22 @@ class Encoder(Protocol):
         Full patches only; a waveform shorter than one patch is padded with zeros to one. Never returns
         zero patches.
         """
+        ...
+
+
+@runtime_checkable
+class PatchEncoder(Encoder, Protocol):
+    """An encoder whose patches stand each for themselves: `encode` is `encode_patches` of `patches`.
+
+    Who listens to overlapping windows then embeds every patch once. A patch is log-mel, `logmel.PATCH_SAMPLES` long.
+    """
+
+    def patches(self, waveform: Waveform) -> "Patches":
+        """Float32 [samples] at `spec.sample_rate` -> log-mel patches float32 [n, 96, 64], n >= 1."""
+        ...
+
+    def encode_patches(self, patches: "Patches") -> Vectors:
+        """Log-mel patches [n, 96, 64] -> vectors [n, dim] of the spec's dtype."""
         ...
 
 
