@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
+from embeddings.mapped import take
 from ingest.class_sets import Mode
 from ingest.errors import UsageError
 
@@ -51,13 +52,27 @@ def _shallow(name: str, summary: str, light_file: str = "head.npz", **settings: 
     return HeadRow(name, f"{summary} (scikit-learn)", "classifiers.shallow", "head.skops", light_file, settings)
 
 
+def _keras(
+    name: str, summary: str, module: str = "classifiers.attention", *, knows_background: bool = False, **settings: Any
+) -> HeadRow:
+    return HeadRow(name, f"{summary} (Keras)", module, "head.keras", "head.tflite", settings, knows_background)
+
+
 HEADS: dict[str, HeadRow] = {
     row.name: row
     for row in (
-        HeadRow("attention", "decision-level attention pooling over patches (Keras)", "classifiers.attention",
-                "head.keras", "head.tflite"),
-        HeadRow("wide", "learns every label of the store, then reads your classes off (Keras)", "classifiers.wide",
-                "head.keras", "head.tflite", knows_background=True),
+        _keras("attention", "the best single attention head for so many rows and classes"),
+        _keras("decision", "every patch votes for every class, and says how much its vote counts",
+               branches=("decision",)),
+        _keras("decision-multi", "the same at each of two layers", branches=("decision",), depth=2, every_depth=True),
+        _keras("feature", "weights over the patches for each hidden unit", branches=("feature",)),
+        _keras("multihead", "four sets of weights over the patches, one layer behind them", branches=("multihead",)),
+        _keras("transformer", "patches look at each other before they vote", branches=("decision",),
+               self_attention=8),
+        _keras("ensemble", "three attention heads in one graph, their logits averaged", "classifiers.ensemble"),
+        _keras("distilled", "one attention head taught by an ensemble", "classifiers.ensemble", distil=True),
+        _keras("wide", "learns every label of the store, then reads your classes off", "classifiers.wide",
+               knows_background=True),
         HeadRow("svc", "RBF support vectors on the mean of the patches, grid-searched (scikit-learn)",
                 "classifiers.svc", "head.skops", "head.npz"),
         _shallow("logistic", "multinomial logistic regression"),
@@ -78,8 +93,7 @@ HEADS: dict[str, HeadRow] = {
         _shallow("mlp", "multilayer perceptron, 256-128-64"),
         HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.json", "head.json",
                 {"family": "xgboost"}),
-        HeadRow("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc (Keras)",
-                "classifiers.cnn", "head.keras", "head.tflite"),
+        _keras("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc", "classifiers.cnn"),
     )
 }  # fmt: skip
 
@@ -108,9 +122,9 @@ class TrainingData:
         """These rows, in this order."""
         return replace(
             self,
-            vectors=self.vectors[rows],
+            vectors=take(self.vectors, rows),
             mask=self.mask[rows],
-            targets=self.targets[rows],
+            targets=take(self.targets, rows),
             sources=[self.sources[i] for i in rows],
             labels=[self.labels[i] for i in rows],
         )
