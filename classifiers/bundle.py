@@ -131,7 +131,11 @@ class Bundle:
             )
 
     def predict(self, vectors: Vectors, mask: npt.NDArray[np.bool_]) -> HeadScores:
-        """Calibrated scores of rows of vectors as stored: [n, patches, dim], with their mask.
+        """Calibrated scores; as `score` otherwise."""
+        return self.info.decision.calibrated(self.score(vectors, mask))
+
+    def score(self, vectors: Vectors, mask: npt.NDArray[np.bool_]) -> HeadScores:
+        """The head's own scores, not calibrated, of rows of vectors as stored: [n, patches, dim], with their mask.
 
         Raises:
             SpecMismatchError: vectors of another type or width than the head was trained on.
@@ -141,7 +145,7 @@ class Bundle:
                 f"{self.folder}: this model takes {self.spec.dtype} vectors of {self.spec.dim} values, got "
                 f"{vectors.dtype} {list(vectors.shape)}; embed the audio with --encoder {self.spec.encoder}"
             )
-        return self.info.decision.calibrated(self.head.predict(vectors, mask))
+        return self.head.predict(vectors, mask)
 
     def decide(self, said: HeadScores) -> Answers:
         """What `predict` said, held against the bundle's thresholds."""

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.background import BACKGROUND
 from classifiers.bundle import BundleInfo
 from classifiers.decision import Decision
 from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingData, make_settings
@@ -58,13 +57,11 @@ class Columns:
 
     kernel: float32 [1024, k]; bias: float32 [k]. Columns of one class stand together.
     starts: int [classes], the first column of each class, ascending.
-    background: whether the scores get one more class, the last: 1 - the score that any class is there.
     """
 
     kernel: Floats
     bias: Floats
     starts: npt.NDArray[np.intp]
-    background: bool
 
 
 class NativeHead:
@@ -84,10 +81,7 @@ class NativeHead:
         known = 1 - np.prod(1 - scores, axis=1)
         heard = scores + TINY
         shares = heard / heard.sum(axis=1, keepdims=True)
-        if not self.columns.background:
-            return HeadScores(shares, patch_scores, attention, known)
-        with_none = np.hstack([shares * known[:, None], 1 - known[:, None]])
-        return HeadScores(with_none, *(np.pad(v, ((0, 0), (0, 0), (0, 1))) for v in (patch_scores, attention)))
+        return HeadScores(shares, patch_scores, attention, known)
 
     def save(self, folder: Path) -> None:
         np.savez(folder / FILE, **asdict(self.columns))
@@ -112,17 +106,15 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
             f"--head {row.name}: {path} is another file (SHA-256 {sha256[:12]}) than the one that made the embeddings "
             f"({data.spec.weights[WEIGHTS_NAME][:12]}); name that one's folder: EARSHOT_WEIGHTS or --set weights=DIR"
         )
-    background = data.class_names[-1] == BACKGROUND
     classes = tuple(map(SoundClass, data.class_names, data.class_mids))
     progress(1, 1)
-    return NativeHead(_columns(path, yamnet_indices(classes), background), data.mode)
+    return NativeHead(_columns(path, yamnet_indices(classes)), data.mode)
 
 
 def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> NativeHead:
     """Load what `save` wrote; both runtimes are this one."""
     with np.load(folder / row.light_file, allow_pickle=False) as arrays:
-        columns = Columns(arrays["kernel"], arrays["bias"], arrays["starts"], bool(arrays["background"]))
-    return NativeHead(columns, mode)
+        return NativeHead(Columns(arrays["kernel"], arrays["bias"], arrays["starts"]), mode)
 
 
 def untrained(class_set: ClassSet, weights_dir: Path | None = None) -> tuple[BundleInfo, NativeHead]:
@@ -133,7 +125,7 @@ def untrained(class_set: ClassSet, weights_dir: Path | None = None) -> tuple[Bun
         WeightsError: yamnet.h5 is not here.
     """
     path, sha256 = find_weights(WEIGHTS_NAME, weights_dir)
-    head = NativeHead(_columns(path, yamnet_indices(class_set.classes), background=False), class_set.mode)
+    head = NativeHead(_columns(path, yamnet_indices(class_set.classes)), class_set.mode)
     neutral = Decision.neutral(class_set.mode, len(class_set.classes))
     multi = replace(neutral, thresholds=(DEFAULT_THRESHOLD,) * len(class_set.classes))
     info = BundleInfo(
@@ -198,11 +190,11 @@ def _weights(folder: Path | None) -> tuple[Path, str]:
     return (found.path, found.sha256) if found else find_weights(WEIGHTS_NAME, folder)
 
 
-def _columns(path: Path, indices: list[list[int]], background: bool) -> Columns:
+def _columns(path: Path, indices: list[list[int]]) -> Columns:
     stored = read_keras2_weights(path)
     used = [index for of_class in indices for index in of_class]
     starts = np.cumsum([0, *map(len, indices)])[:-1]
-    return Columns(stored["dense/kernel"][:, used], stored["dense/bias"][used], starts, background)
+    return Columns(stored["dense/kernel"][:, used], stored["dense/bias"][used], starts)
 
 
 def _patch_scores(vectors: Vectors, mask: Mask, columns: Columns) -> Floats:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifiers.background import BACKGROUND, without_background
 from classifiers.heads import HEADS, TrainingData, fit_head, load_head
 from classifiers.native import NativeHead, untrained, yamnet_indices
 from embeddings.encoders import EncoderSettings, EncoderSpec, encoder_row, load_encoder
@@ -36,9 +35,8 @@ def data_of(spec: EncoderSpec, mode: str, names: tuple[str, ...], mids: tuple[tu
     return TrainingData(vectors, mask, targets, ["a", "b"], [(), ()], names, mode, spec, mids)  # type: ignore[arg-type]
 
 
-def fitted(shared: Path, spec: EncoderSpec, mode: str = "multi", background: bool = False) -> NativeHead:
-    names = ("Dog", "Rain") + ((BACKGROUND,) if background else ())
-    data = data_of(spec, mode, names, ((DOG,), (RAIN,)))
+def fitted(shared: Path, spec: EncoderSpec, mode: str = "multi") -> NativeHead:
+    data = data_of(spec, mode, ("Dog", "Rain"), ((DOG,), (RAIN,)))
     return fit_head("yamnet-native", data, 0, changes={"weights": str(shared / "models")})  # type: ignore[return-value]
 
 
@@ -75,19 +73,6 @@ def test_padding_changes_nothing_and_saving_changes_nothing(shared, yamnet, bark
             assert not said.patch_scores[i, n:].any()
     assert said.scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert said.attention.sum(axis=1) == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.slow
-def test_background_is_what_no_class_explains(shared, yamnet, barks):
-    vectors = np.stack([yamnet.encode([w])[0][:5] for w in barks])
-    mask = np.ones((len(vectors), 5), bool)
-    plain = fitted(shared, yamnet.spec, mode="single").predict(vectors, mask)
-    rejecting = fitted(shared, yamnet.spec, mode="single", background=True).predict(vectors, mask)
-    assert rejecting.scores.shape == (len(vectors), 3)
-    assert rejecting.scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    split = without_background(rejecting)
-    assert split.known == pytest.approx(plain.known, abs=1e-5)
-    assert split.scores == pytest.approx(plain.scores, abs=1e-4)
 
 
 def test_every_class_of_the_class_sets_that_yamnet_can_know_has_a_score():
