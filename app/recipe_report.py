@@ -56,7 +56,7 @@ def text_table(rows: Sequence[Row]) -> str:
     on = max((len(row.measured) for row in rows), default=0)
     lines = [f"  {'':<{width}}  {'measured on':<{on}}  {'rows':>6}  accuracy  balanced   mAP   AUC"]
     lines += [
-        f"  {row.name:<{width}}  {row.measured:<{on}}  {row.n:>6}  {format_number(row.accuracy):>8}  "
+        f"  {row.name:<{width}}  {row.measured:<{on}}  {row.n or "–":>6}  {format_number(row.accuracy):>8}  "
         f"{format_number(row.balanced_accuracy):>8}  {format_number(row.mAP):>4}  {format_number(row.auc):>4}"
         for row in rows
         if not row.problem
@@ -101,7 +101,7 @@ def _of_compare(result: StepResult, out: Path) -> list[Row]:
             rows.append(Row(name, problem=head["refused"]))
             continue
         means: dict[str, Any] = {measure: head["measures"][measure]["mean"] for measure in _MEASURES}
-        n = said["rows"] - said["background"]
+        n = None if said["protocol"] == "split" else said["rows"] - said["background"]  # how many of them is not told
         rows.append(Row(name, measured, n, seconds=head["fit_s"], page=page, **means))
     return rows
 
