@@ -17,7 +17,7 @@ from ingest.errors import EarshotError
 PIECE_S = 0.5
 AHEAD_S = 2.0
 """Audio that comes so much sooner than it can have sounded is no live source, and waits its turn."""
-WAIT_S = 0.02
+WAIT_S, WATCH_S = 0.02, 0.25
 BUFFER_BYTES = 256 << 10
 """Of a container, that wait to be taken apart."""
 
@@ -67,6 +67,10 @@ class Source(Protocol):
         """There is no more: what was held back is pushed. Raises as `feed` does."""
         ...
 
+    async def watch(self) -> None:
+        """Raises what went wrong between two calls of `feed`; returns never."""
+        ...
+
     def close(self) -> None:
         """Let go of it all, at once."""
         ...
@@ -97,6 +101,9 @@ class Pcm16Source:
 
     async def finish(self) -> None:
         return
+
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
 
     def close(self) -> None:
         return
@@ -133,6 +140,11 @@ class ContainerSource:
         while self._thread.is_alive():
             await asyncio.sleep(WAIT_S)
         self._complain()
+
+    async def watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            self._complain()
 
     def close(self) -> None:
         with self._changed:

@@ -6,7 +6,7 @@ The client's first message is `start` (JSON); then come the bytes of its audio i
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -70,7 +70,9 @@ async def _serve(socket: WebSocket, models: Models, hub: ListenerHub, settings: 
         description = model.to_json()
         started = {name: description[name] for name in ("classes", "mode", "window_s", "step_s")}
         await _send(socket, "started", {"model": model.name, **started})
-        await _both(_read(socket, source, listening), _write(socket, listening, settings, start.top))
+        await _until_first_ends(
+            _write(socket, listening, settings, start.top), _read(socket, source, listening), source.watch()
+        )
     finally:
         source.close()
         listening.close("The client has left.")
@@ -80,21 +82,17 @@ async def _serve(socket: WebSocket, models: Models, hub: ListenerHub, settings: 
         metrics.dropped.inc(counters.dropped_s)
 
 
-async def _both(reading: Any, writing: Any) -> None:
-    """Until the writing is done, or the reading fails."""
-    reader, writer = asyncio.ensure_future(reading), asyncio.ensure_future(writing)
+async def _until_first_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Do all of it at once, until one part is done or fails; the rest is given up."""
+    tasks = [asyncio.ensure_future(part) for part in work]
     try:
-        await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-        if reader.done():
-            reader.result()  # raises what went wrong; when nothing did, the last windows are on their way
-        await writer
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        reader.cancel()
-        writer.cancel()
-        await asyncio.wait({reader, writer})
-        for task in (reader, writer):
-            if not task.cancelled():
-                task.exception()  # seen: the first one counts
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _read(socket: WebSocket, source: Source, listening: Listening) -> None:
@@ -108,7 +106,7 @@ async def _read(socket: WebSocket, source: Source, listening: Listening) -> None
             break
         else:
             raise ApiError("bad_request", 'message: must be audio (binary) or {"type": "stop"}; send nothing else')
-    while True:  # nothing more is wanted, but that the client leaves must be seen
+    while True:  # nothing more is wanted; that the client leaves must be seen all the same
         await _receive(socket)
 
 
