@@ -14,7 +14,7 @@ import pytest
 
 from app.cli import main
 from tests.app.api.conftest import Server, TrainedModel, start
-from tests.app.api.test_limits import flac
+from tests.app.api.test_limits import HEAD, flac
 from tests.app.api.test_stream import STOP, cut, of, pcm, talk
 from tests.ingest.sounds import write
 
@@ -28,9 +28,8 @@ def test_fifty_clients_get_the_answers_they_would_get_alone(server: Server, trai
     async def crowd() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=CLIENTS)
         async with httpx.AsyncClient(timeout=120, limits=limits) as client:
-            posts = (
-                client.post(f"{server.url}/v1/predictions", content=sounds[i % len(sounds)]) for i in range(CLIENTS)
-            )
+            address = f"{server.url}/v1/predictions"
+            posts = (client.post(address, content=sounds[i % len(sounds)]) for i in range(CLIENTS))
             return list(await asyncio.gather(*posts))
 
     for i, answer in enumerate(asyncio.run(crowd())):
@@ -80,14 +79,12 @@ def test_streams_and_uploads_side_by_side(server: Server, trained: TrainedModel)
 
 
 def test_a_client_that_leaves_frees_its_place(server: Server) -> None:
-    hour = flac(550)  # well over a second of work
+    long = flac(550)  # well over a second of work
     for abruptly in (False, True):
         connections = []
         for _ in range(10):
             connection = socket.create_connection(("127.0.0.1", server.port))
-            connection.sendall(
-                b"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(hour) + hour
-            )
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(long) + long)
             connections.append(connection)
         server.wait_until(lambda health: health["requests"] >= 1)
         for connection in connections:

@@ -55,7 +55,7 @@ def riff(
 
 @pytest.mark.parametrize(
     "audio",
-    [b"", b"\0", b"RIFF", b"OggS", b"fLaC", b"ID3", b"\x1aE\xdf\xa3", b"hello, world", bytes(100_000), b"\xff" * 10_000],
+    [b"", b"\0", b"RIFF", b"OggS", b"fLaC", b"ID3", b"\x1aE\xdf\xa3", b"hello", bytes(100_000), b"\xff" * 10_000],
     ids=lambda audio: repr(audio[:6]),
 )  # fmt: skip
 def test_what_is_no_audio(server: Server, audio: bytes) -> None:
@@ -153,14 +153,8 @@ PLAYLISTS = {
 def test_a_playlist_opens_nothing(server: Server, canary: tuple[Path, str, list[str]], kind: str) -> None:
     sound, url, asked = canary
     assert server.post(sound.read_bytes()).status_code == 200
-    for place in (
-        str(sound),
-        f"file:{sound}",
-        f"file://{sound}",
-        url,
-        f"concat:{sound}",
-        f"subfile,,start,0,end,0,,:{sound}",
-    ):
+    local = (str(sound), f"file:{sound}", f"file://{sound}", f"concat:{sound}", f"subfile,,start,0,end,0,,:{sound}")
+    for place in (*local, url):
         refused(server, PLAYLISTS[kind].format(place=place).encode(), "not_audio")
     assert asked == []
 
@@ -180,25 +174,32 @@ def test_a_quicktime_reference_opens_nothing(
     assert asked == []
 
 
+def part(name: str, value: bytes) -> bytes:
+    return b'--x\r\nContent-Disposition: form-data; name="' + name.encode() + b'"\r\n\r\n' + value + b"\r\n"
+
+
+FORM, END = "multipart/form-data; boundary=x", b"--x--\r\n"
 FORMS = {
-    "no boundary": ("multipart/form-data", b"--x\r\n", "bad_request"),
-    "another boundary": ("multipart/form-data; boundary=y", b"--x\r\nContent-Disposition: form-data\r\n\r\n", "bad_request"),
-    "huge boundary": ("multipart/form-data; boundary=" + "y" * 5_000, b"--y\r\n", "bad_request"),
-    "breaks off": ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nRIFF', "bad_request"),
-    "no file": ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="top"\r\n\r\n3\r\n--x--\r\n', "bad_request"),
-    "strange part": ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="z"\r\n\r\n3\r\n--x--\r\n', "bad_request"),
-    "huge field": ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="top"\r\n\r\n' + b"3" * 100_000 + b"\r\n--x--\r\n", "bad_request"),
-    "huge header": ("multipart/form-data; boundary=x", b"--x\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n", "bad_request"),
-    "many headers": ("multipart/form-data; boundary=x", b"--x\r\n" + b"X: y\r\n" * 10_000 + b"\r\n", "bad_request"),
-    "two files": ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\na\r\n' * 2 + b"--x--\r\n", "bad_request"),
-}  # fmt: skip
+    "no boundary": ("multipart/form-data", b"--x\r\n"),
+    "another boundary": ("multipart/form-data; boundary=y", part("file", b"RIFF") + END),
+    "huge boundary": ("multipart/form-data; boundary=" + "y" * 5_000, b"--y\r\n"),
+    "breaks off": (FORM, part("file", b"RIFF")),
+    "no file": (FORM, part("top", b"3") + END),
+    "strange part": (FORM, part("z", b"3") + END),
+    "huge field": (FORM, part("top", b"3" * 100_000) + END),
+    "strange top": (FORM, part("top", b"\xff\xfe") + part("file", b"RIFF") + END),
+    "huge header": (FORM, b"--x\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n"),
+    "many headers": (FORM, b"--x\r\n" + b"X: y\r\n" * 10_000 + b"\r\n"),
+    "two files": (FORM, part("file", b"a") * 2 + END),
+    "many fields": (FORM, part("top", b"3") * 100_000 + END),
+}
 
 
 @pytest.mark.parametrize("case", FORMS)
 def test_forms_that_are_none(server: Server, case: str) -> None:
-    kind, body, code = FORMS[case]
+    kind, body = FORMS[case]
     answer = server.post(body, headers={"Content-Type": kind})
-    assert ErrorOut.model_validate_json(answer.content).error.code == code, answer.text
+    assert ErrorOut.model_validate_json(answer.content).error.code == "bad_request", answer.text
 
 
 def test_the_clients_file_name_goes_nowhere(server: Server, tmp_path: Path) -> None:
