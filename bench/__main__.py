@@ -7,7 +7,7 @@ import sys
 
 from bench.result import Result, table
 
-BENCHES = ("embed", "vggish", "features", "memory", "ingest", "api")
+BENCHES = ("embed", "vggish", "features", "memory", "ingest", "live", "api")
 
 
 def main(names: list[str]) -> int:
