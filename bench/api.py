@@ -1,4 +1,4 @@
-"""`earshot serve` under load: ten seconds of WAV over HTTP at 1, 8 and 50 clients, against the same work in this process.
+"""`earshot serve` under load: ten seconds of WAV at 1, 8 and 50 clients, against the same work in this process.
 
 The floor is decoding, embedding and scoring the same bytes with as many threads as the server has, and no network. A
 client is a thread with a connection of its own that sends its next request when it has its answer; on a small machine
@@ -45,8 +45,8 @@ def run() -> list[Result]:
         raise LookupError("needs EARSHOT_SHARED with YAMNet's weights and ESC-10")
     weights = shared / "models"
     results: list[Result] = []
-    with TemporaryDirectory() as name, threadpool_limits(1, "blas"):
-        folder = Path(name)
+    with TemporaryDirectory() as temporary, threadpool_limits(1, "blas"):
+        folder = Path(temporary)
         model = _train(folder, shared / "esc10", weights)
         audio = _ten_seconds()
         (folder / "ten.wav").write_bytes(audio)
@@ -62,9 +62,8 @@ def run() -> list[Result]:
                 rate, bare = len(served) / SECONDS, len(floor) / SECONDS
                 note = f"{rate:.1f} a second against {bare:.1f}, p95 {p95_ms:.0f} ms"
                 # As milliseconds of the machine for each request, so that less is better, as everywhere in the table.
-                results.append(
-                    Result(f"api: 10 s WAV, {clients} clients", 1000 / rate, 1000 / bare, "ms", goal, rate >= GOAL * bare, note)
-                )
+                name = f"api: 10 s WAV, {clients} clients"
+                results.append(Result(name, 1000 / rate, 1000 / bare, "ms", goal, rate >= GOAL * bare, note))
             full_mb = _memory_mb(process.pid)
     results.append(
         Result("api: memory after that", full_mb, empty_mb, "MB", "under 500 MB", full_mb < 500, "floor: before")
@@ -92,7 +91,18 @@ def _ten_seconds() -> bytes:
 
 @contextmanager
 def _server(model: Path, weights: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    command = [sys.executable, "-m", "app.cli", "serve", "--model", str(model), "--weights", str(weights), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "app.cli",
+        "serve",
+        "--port",
+        "0",
+        "--model",
+        str(model),
+        "--weights",
+        str(weights),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())

@@ -22,6 +22,9 @@ from embeddings.embed import available_cores
 from embeddings.encoders import Encoder
 from ingest.clip import Clip
 
+CLOSE_S = 10.0
+"""How long `close` waits for a thread; a turn takes some milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
@@ -79,7 +82,7 @@ class Workers:
             self._queue.clear()
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(CLOSE_S)
         self._blas.restore_original_limits()
 
     def _put(self, work: _Work) -> None:
