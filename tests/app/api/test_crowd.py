@@ -1,7 +1,6 @@
 """Many clients at once, clients that leave, and the end of the server: asked for, and not."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -99,23 +98,19 @@ def command(trained: TrainedModel, *more: str) -> list[str]:
     return ["app.cli", "serve", "--model", str(trained.folder), "--port", "0", *weights, *more]
 
 
-def test_the_command_starts_quickly_and_without_tensorflow(trained: TrainedModel) -> None:
+def test_the_command_starts_quickly_without_tensorflow_and_takes_a_key(trained: TrainedModel) -> None:
     if trained.weights is None:
         pytest.skip("needs YAMNet's weights: librosa alone takes longer to import")
-    server = start(["-X", "importtime", *command(trained)][2:], PYTHONPROFILEIMPORTTIME="1")
-    assert server.get("/v1/models").json()["default"] == "model"
+    server = start(command(trained), PYTHONPROFILEIMPORTTIME="1", EARSHOT_KEY="0123456789abcdef")
+    assert server.get("/v1/models").status_code == 401
+    answer = server.get("/v1/models", headers={"Authorization": "Bearer 0123456789abcdef"})
+    assert answer.json()["default"] == "model"
     assert server.stop() == 0
     imported = {line.rpartition("|")[2].strip() for line in server.errors if line.startswith("import time:")}
     assert "fastapi" in imported
     assert not imported & {"tensorflow", "keras", "sklearn", "librosa"}
-    best_s = min(_timed(trained) for _ in range(2))
-    assert best_s < 3 or os.getloadavg()[0] > (os.cpu_count() or 1), best_s
-
-
-def _timed(trained: TrainedModel) -> float:
-    server = start(command(trained))
-    server.stop()
-    return server.started_s
+    # What is held here is what the command costs, not what else keeps the machine busy.
+    assert server.started_s < 3 or os.getloadavg()[0] > (os.cpu_count() or 1), server.started_s
 
 
 @pytest.mark.slow
@@ -137,6 +132,7 @@ def test_killed_and_started_again(trained: TrainedModel, tmp_path: Path) -> None
         assert second.stop() == 0
 
 
+@pytest.mark.slow
 def test_sigterm_answers_what_is_there_and_lets_nobody_in(trained: TrainedModel, tmp_path: Path) -> None:
     server = start(command(trained), TMPDIR=str(tmp_path))
     data, rate = pcm(trained.sounds[0])
@@ -182,11 +178,3 @@ def test_mistakes_are_one_line(
     assert captured.out == ""
     assert captured.err.startswith("earshot: ") and captured.err.count("\n") == 1
     assert says in captured.err
-
-
-def test_a_key_from_the_environment(trained: TrainedModel) -> None:
-    server = start(command(trained), EARSHOT_KEY="0123456789abcdef")
-    assert server.get("/v1/models").status_code == 401
-    answer = server.get("/v1/models", headers={"Authorization": "Bearer 0123456789abcdef"})
-    assert json.loads(answer.content)["default"] == "model"
-    server.stop()
