@@ -55,11 +55,9 @@ def run() -> list[Result]:
             empty_mb = _memory_mb(process.pid)
             for clients in CLIENTS:
                 threads = min(clients, available_cores())
-                floor = _rate(lambda: _in_process(engine, folder / "ten.wav"), threads)
-                served = _rate(lambda: _post(port, audio), clients)
-                p95_ms = 1000 * statistics.quantiles(served, n=20)[-1]
+                bare, _ = _rate(lambda: _in_process(engine, folder / "ten.wav"), threads)
+                rate, p95_ms = _rate(lambda: _post(port, audio), clients)
                 goal = f"{GOAL:.0%} of the floor"
-                rate, bare = len(served) / SECONDS, len(floor) / SECONDS
                 note = f"{rate:.1f} a second against {bare:.1f}, p95 {p95_ms:.0f} ms"
                 # As milliseconds of the machine for each request, so that less is better, as everywhere in the table.
                 name = f"api: 10 s WAV, {clients} clients"
@@ -113,22 +111,21 @@ def _server(model: Path, weights: Path) -> Iterator[tuple[subprocess.Popen[str],
             process.terminate()
 
 
-def _rate(request: Callable[[], None], clients: int) -> list[float]:
-    """Seconds that each request took, of all that were answered within SECONDS."""
+def _rate(request: Callable[[], None], clients: int) -> tuple[float, float]:
+    """Requests a second, and the time that 95 % of them did not exceed, in milliseconds."""
     request()
     begin = time.perf_counter()
-    end = begin + SECONDS
 
     def client(_: int) -> list[float]:
         took = []
-        while (start := time.perf_counter()) < end:
+        while (start := time.perf_counter()) < begin + SECONDS or len(took) < 2:
             request()
-            if (now := time.perf_counter()) < end:
-                took.append(now - start)
+            took.append(time.perf_counter() - start)
         return took
 
     with ThreadPoolExecutor(clients) as pool:
-        return [seconds for took in pool.map(client, range(clients)) for seconds in took]
+        took = [seconds for one in pool.map(client, range(clients)) for seconds in one]
+    return len(took) / (time.perf_counter() - begin), 1000 * statistics.quantiles(took, n=20)[-1]
 
 
 def _in_process(engine: Engine, path: Path) -> None:

@@ -114,7 +114,7 @@ class _Server:
         """All windows, one turn after another."""
         try:
             async with asyncio.timeout(self.settings.work_s):
-                while await self._turn(scoring) is not None:
+                while await self._turn(scoring):
                     pass
         except TimeoutError as error:
             raise ApiError(
@@ -123,7 +123,8 @@ class _Server:
                 {"Retry-After": "10"},
             ) from error
 
-    async def _turn(self, scoring: Scoring) -> object:
+    async def _turn(self, scoring: Scoring) -> bool:
+        """Score a window; whether there are more."""
         future = self.workers.turn(scoring)
         waiting = asyncio.wrap_future(future)
         try:

@@ -32,6 +32,7 @@ class Scoring:
             model.engine.class_names, model.engine.thresholds(LEAVE_SHARE), step_s=spec.window_s
         )
         self._predictions: list[Prediction] = []
+        self._next: Clip | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -46,12 +47,17 @@ class Scoring:
     def windows(self) -> int:
         return len(self._predictions)
 
-    def read(self) -> Clip | None:
-        """Decode the next window; None when there are no more.
+    def read(self) -> Clip:
+        """The next window to score. At the first call, and as long as `take` says that there are more.
 
         Raises:
             ApiError: it is no audio, is damaged, or goes on beyond `max_s`.
         """
+        clip = self._next or self._decode()
+        assert clip is not None  # a file without a window is an error
+        return clip
+
+    def _decode(self) -> Clip | None:
         try:
             clip = next(self._clips, None)
         except AudioError as error:
@@ -60,13 +66,19 @@ class Scoring:
             raise ApiError("too_long", f"audio: must be at most {self._max_s:g} s, and this goes on; send it in parts")
         return clip
 
-    def take(self, clip: Clip, vectors: Vectors) -> Prediction:
-        """Score the vectors of a window that was read."""
+    def take(self, clip: Clip, vectors: Vectors) -> bool:
+        """Score the vectors of the window that was read; whether there are more.
+
+        Raises:
+            ApiError: what comes next is damaged, or too much.
+        """
         end_s = clip.start_s + clip.duration_s
         prediction = self._model.engine.predict(vectors, key="", start_s=clip.start_s, end_s=end_s)
         self._predictions.append(prediction)
         self._tracker.step(prediction.scores, prediction.known, clip.start_s, end_s, silent=clip.is_silent)
-        return prediction
+        # Looked for now, so that who sent one window is answered without another turn.
+        self._next = self._decode()
+        return self._next is not None
 
     def close(self) -> None:
         """Close the file; no more reading."""

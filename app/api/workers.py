@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from threadpoolctl import threadpool_limits
 
 from app.api.scoring import Scoring
-from classifiers.prediction import Prediction
 from embeddings.embed import available_cores
 from embeddings.encoders import Encoder
 from ingest.clip import Clip
@@ -28,10 +27,10 @@ CLOSE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """The next window of an upload; the future gets its prediction, or None when there are no more."""
+    """The next window of an upload; the future gets whether there are more."""
 
     scoring: Scoring
-    future: Future[Prediction | None] = field(default_factory=Future)
+    future: Future[bool] = field(default_factory=Future)
 
 
 _Work = _Turn | Callable[[], None]
@@ -62,8 +61,8 @@ class Workers:
         """Turns that wait for a thread."""
         return len(self._queue)
 
-    def turn(self, scoring: Scoring) -> Future[Prediction | None]:
-        """Score the next window of an upload. One turn of an upload at a time."""
+    def turn(self, scoring: Scoring) -> Future[bool]:
+        """Score the next window of an upload; gives whether there are more. One turn of an upload at a time."""
         turn = _Turn(scoring)
         self._put(turn)
         return turn.future
@@ -130,14 +129,9 @@ def _score(turns: Sequence[_Turn]) -> None:
         if not turn.future.set_running_or_notify_cancel():
             continue
         try:
-            clip = turn.scoring.read()
+            ready.append((turn, turn.scoring.read()))
         except Exception as error:
             turn.future.set_exception(error)
-            continue
-        if clip is None:
-            turn.future.set_result(None)
-        else:
-            ready.append((turn, clip))
     if not ready:
         return
     try:
