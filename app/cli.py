@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "A store -> a model with honest numbers and a report.",
     "evaluate": "Measure a model on a labelled store.",
     "predict": "What is in these sounds, per ten seconds.",
+    "app": "A page in the browser that listens, live and to recordings.",
 }
 """Subcommand -> what `earshot --help` says of it. It is the click command named `command` in app/commands/<name>.py,
 imported only when it is called: the list of commands needs no more than this table."""
