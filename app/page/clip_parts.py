@@ -6,8 +6,9 @@ from pathlib import PurePath
 
 import numpy as np
 
+from app.live.states import State, Status
 from app.page.clip import Analysis, Focus
-from app.page.parts import band_marks, clock, percent, waveform
+from app.page.parts import band_marks, clock, hero_of, percent, waveform
 from app.page.pictures import mask, mel_picture, mfcc_picture
 from classifiers.prediction import Prediction
 
@@ -16,6 +17,7 @@ PLAYER = "clip-player"
 
 
 CHECK = "\u2713"
+LISTENED = Status(State.LISTENING, "")
 
 MIMES = {
     ".wav": "audio/wav",
@@ -49,11 +51,13 @@ def summary(analysis: Analysis) -> str:
     """What was heard in the whole recording, in one line."""
     answers = analysis.answers
     title = ", ".join(answers[:3]) if answers else "Nothing I know"
+    if len(answers) > 3:
+        title += f" and {len(answers) - 3} more"
     count = len(analysis.predictions)
-    if count == 1:
-        best, score = analysis.predictions[0].top(1)[0]
     known = sum(prediction.answer is not None for prediction in analysis.predictions)
-    detail = f"{clock(analysis.seconds)} in {count} window{'s' if count > 1 else ''}, {known} with a sound it knows"
+    detail = f"{clock(analysis.seconds)} in {count} windows, {known} with a sound it knows"
+    if count == 1:
+        detail = hero_of(LISTENED, analysis.predictions[0]).detail.replace(", in the last ten seconds", "")
     tone = "answer" if answers else "none"
     trouble = f'<p class="remedy">{escape(analysis.trouble)}</p>' if analysis.trouble else ""
     return (
@@ -91,8 +95,8 @@ def pictures(analysis: Analysis) -> str:
     return (
         f'<section class="card"><h2>How it looks</h2><p class="label">Waveform</p>{waveform(analysis.wave)}'
         '<p class="label">Log-mel spectrogram</p>'
-        f'<div class="mel" role="img" aria-label="log-mel spectrogram"><img src="{mel_picture(analysis.log_mel, 1200)}" '
-        f'alt="" decoding="sync">{band_marks()}</div><p class="label">MFCC, coefficient 1 at the bottom</p>'
+        '<div class="mel" role="img" aria-label="log-mel spectrogram">'
+        f'<img src="{mel_picture(analysis.log_mel, 1200)}" alt="" decoding="sync">{band_marks()}</div><p class="label">MFCC, coefficient 1 at the bottom</p>'
         f'<div class="mel mfcc" role="img" aria-label="MFCC"><img src="{mfcc_picture(analysis.log_mel, 1200)}" '
         f'alt="" decoding="sync"></div>{axis(analysis.seconds)}</section>'
     )
@@ -124,9 +128,7 @@ def when(found: Sequence[tuple[Focus, Sequence[float]]], seconds: float) -> str:
             f'<i style="{mask(line, 600, 40)}"></i></div>'
             f'<p class="jumps">{jumps}</p></li>'
         )
-    return (
-        f'<section class="card"><h2>When it happened</h2><ul class="when">{"".join(rows)}</ul>{axis(seconds)}</section>'
-    )
+    return f'<section class="card"><h2>When it happened</h2><ul>{"".join(rows)}</ul>{axis(seconds)}</section>'
 
 
 def confidence(analysis: Analysis, most: int = 12) -> str:

@@ -1,7 +1,9 @@
 """The whole page: what is always there, and the view that was chosen. Layout only."""
 
+import uuid
 from collections.abc import Callable
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +57,7 @@ def show(settings: PageSettings) -> None:
     try:
         session = _session(settings)
     except EarshotError as error:
-        st.html(_file("no_model.html").replace("{reason}", _escaped(str(error))))
+        st.html(_file("no_model.html").replace("{reason}", escape(str(error))))
         return
     with st.container(key="top", horizontal=True, vertical_alignment="center"):
         st.html('<p class="brand"><b>Earshot</b></p>', width="content")
@@ -73,20 +75,14 @@ def _session(settings: PageSettings) -> Session:
 
     held = st.session_state.get("earshot")
     if held is not None:
-        return held  # type: ignore[no-any-return]
+        return held
     engines = shared_engines(settings)
     model = _first(find_models(settings))
     engine = engines.engine(model.folder)
     ice, trouble = _ice()
-    session = Session(settings, engine, Intake(engines.hub(engine), _session_id()), ice, trouble)
+    session = Session(settings, engine, Intake(engines.hub(engine), uuid.uuid4().hex), ice, trouble)
     st.session_state["earshot"] = session
     return session
-
-
-def _session_id() -> str:
-    import uuid
-
-    return uuid.uuid4().hex
 
 
 def _first(found: list[Model]) -> Model:
@@ -174,9 +170,3 @@ def _component(
 @cache
 def _file(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)

@@ -33,7 +33,7 @@ _TROUBLES = {
 _DENIED = Status(
     State.NO_AUDIO,
     "The browser was not allowed to use the microphone.",
-    "Allow it for this page (the sign at the left of the address bar, or the site's settings), then press Listen again.",
+    "Allow it for this page (the sign beside the address, or the site settings), then press Listen again.",
 )
 
 

@@ -1,5 +1,6 @@
 """What a listener says -> HTML. Pure: snapshots in, text out; every name from outside is escaped."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -211,7 +212,8 @@ def timeline(events: Sequence[Event], now_s: float, span_s: float = 120.0) -> st
         blocks = []
         for event in of_lane:
             left, right = max(0.0, (event.start_s - begin) / span_s), min(1.0, (event.end_s - begin) / span_s)
-            said = f"{name}, {clock(event.start_s)} to {'now' if event.open else clock(event.end_s)}, {percent(event.peak)}"
+            until = "now" if event.open else clock(event.end_s)
+            said = f"{name}, {clock(event.start_s)} to {until}, {percent(event.peak)}"
             blocks.append(
                 f'<i class="{"open" if event.open else ""}" title="{escape(said)}" '
                 f'style="left:{100 * left:.2f}%;width:{max(0.6, 100 * (right - left)):.2f}%"></i>'
@@ -247,8 +249,8 @@ def activity(grid: ActivityGrid | None, started_at: float | None, minutes: int =
     )
     return (
         f'{head}<div class="scroll"><table class="grid"><tbody>{"".join(rows)}</tbody>'
-        f"<tfoot><tr><th></th>{labels}{'<td></td>' * pad}</tr></tfoot></table></div>"
-        '<p class="note">The fuller a cell, the more of that minute. Empty: listened, not heard. Dotted: not listened.</p>'
+        f"<tfoot><tr><th></th>{labels}{LATER * pad}</tr></tfoot></table></div>"
+        '<p class="note">The fuller a cell, the more of that minute. Empty: not heard. Dotted: not listened.</p>'
         "</section>"
     )
 
@@ -311,8 +313,6 @@ def clock(seconds: float) -> str:
 
 def minute_label(started_at: float | None, minute: int) -> str:
     """The time of day of a minute of the session, in the server's zone; '+7 min' when unknown."""
-    import time
-
     if started_at is None:
         return f"+{minute} min"
     return time.strftime("%H:%M", time.localtime(started_at + 60 * minute))
@@ -342,7 +342,8 @@ def taught(counts: Mapping[str, int], folder: str, last: str) -> str:
     kept = f'<p class="note" data-kept>Kept: {escape(last)}</p>' if last else ""
     return (
         f'<section class="card"><h2>Taught so far</h2>{body}'
-        f'<p class="note">In {escape(folder)}, in the form that <code>earshot ingest folder</code> reads.</p>{kept}</section>'
+        f'<p class="note">In {escape(folder)}, in the form that <code>earshot ingest folder</code> reads.</p>'
+        f"{kept}</section>"
     )
 
 

@@ -15,11 +15,11 @@ Floats = npt.NDArray[np.float32]
 
 LOG_OFFSET = 0.001
 """As YAMNet sees it: the quiet parts stay visible."""
-LOUD, QUIET = 2.6, float(np.log(LOG_OFFSET))
+LOUD, QUIET = 3.2, float(np.log(LOG_OFFSET))
 """Range of the log-mel colours: from digital silence to about full scale."""
 MFCCS = 20
 
-# From night over sea green to sand: dark to light without a jump, so that it also reads in grey and to the colour-blind.
+# From night over sea green to sand: dark to light without a jump, so that it reads in grey and to the colour-blind too.
 _ANCHORS = ("#0b1620", "#12364a", "#125e69", "#23877a", "#6cb077", "#c3cf7a", "#fdf0b0")
 
 
@@ -57,8 +57,7 @@ def shrink(values: Floats, columns: int) -> Floats:
     starts = np.arange(columns) * len(values) // columns
     counts = np.diff(np.append(starts, len(values))).astype(np.float32)
     total = np.add.reduceat(values, starts, axis=0)
-    shrunk: Floats = total / counts.reshape(-1, *[1] * (values.ndim - 1))
-    return shrunk
+    return (total / counts.reshape(-1, *[1] * (values.ndim - 1))).astype(np.float32)
 
 
 def picture(values: Floats, low: float, high: float, columns: int = 480) -> str:

@@ -1,10 +1,14 @@
 """Per browser: what its script runs share, kept in Streamlit's session state."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from app.live.engine import Engine
 from app.live.listening import Listening
+from app.live.recording import FULL_SCALE
 from app.live.snapshot import Snapshot
 from app.page.intake import Intake
 from app.page.parts import Card
@@ -27,7 +31,7 @@ class Session:
     intake: Intake
     ice: IceServers
     trouble: str = ""
-    cards: dict[tuple[str, int, bool], tuple[Card, Waveform | None]] = field(default_factory=dict)
+    cards: dict[tuple[str, int, bool], Card] = field(default_factory=dict)
     recorded: list[Path] = field(default_factory=list)
 
 
@@ -45,9 +49,10 @@ def recent_cards(session: Session, listening: Listening | None, snapshot: Snapsh
             image = mel_picture(mel_of(waveform), 240) if waveform is not None else ""
             sound = mp3(waveform, listening.engine.grid.sample_rate) if waveform is not None else ""
             card = Card(event.class_name, when, event.peak, event.open, image, sound, end_s - begin_s)
-            session.cards[key] = card, waveform
-            session.cards.pop((listening.id, event.number, True), None) if not event.open else None
-        found.append(session.cards[key][0])
+            session.cards[key] = card
+            if not event.open:
+                session.cards.pop((listening.id, event.number, True), None)
+        found.append(session.cards[key])
     for old in list(session.cards)[: -4 * MOST_CARDS]:
         del session.cards[old]
     return found
@@ -55,16 +60,12 @@ def recent_cards(session: Session, listening: Listening | None, snapshot: Snapsh
 
 def kept(listening: Listening, begin_s: float, end_s: float) -> Waveform | None:
     """What the listener still has of a time, float32 mono at its encoder's rate."""
-    import numpy as np
-
     segment = listening.audio(begin_s, end_s)
     if segment is None:
         return None
-    return np.frombuffer(segment.raw_data, "<i2").astype(np.float32) / 32_768
+    return np.frombuffer(segment.raw_data, "<i2").astype(np.float32) / np.float32(FULL_SCALE)
 
 
 def moment(started_at: float | None, at_s: float) -> str:
     """The time of day of a second of the session, in the server's zone."""
-    import time
-
     return time.strftime("%H:%M:%S", time.localtime((started_at or 0.0) + at_s))

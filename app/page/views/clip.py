@@ -39,13 +39,15 @@ def _analyse(session: Session, file_id: str, name: str, data: bytes) -> None:
     if st.session_state.get("clip", (None,))[0] == key:
         return
     bar = st.progress(0.0, "Listening to it \u2026")
+
+    def progress(seconds: float) -> None:
+        bar.progress(min(0.95, seconds / (seconds + 60)), f"Heard {seconds:.0f} s \u2026")
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"clip{Path(name).suffix[:8]}"
         path.write_bytes(data)
         try:
-            analysis = clip.analyse(
-                path, name, session.engine, progress=lambda s: bar.progress(0.5, f"Heard {s:.0f} s \u2026")
-            )
+            analysis = clip.analyse(path, name, session.engine, progress=progress)
         except AudioError as error:
             st.session_state.pop("clip", None)
             bar.empty()
