@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from app.live.events import Thresholds
 from app.live.grid import Grid, make_grid
 from app.live.stream import Window
 from app.predicting import encoder_for
 from classifiers.bundle import Bundle, load_bundle
-from classifiers.heads import HeadScores
+from classifiers.heads import Head, HeadScores
 from classifiers.prediction import Prediction, make_predictions
 from embeddings.embedding import Vectors, window_key
 from embeddings.encoders import Encoder, PatchEncoder
@@ -28,17 +29,27 @@ ReadSamples = Callable[[int, int], Waveform]
 """Samples [begin, end) of a run, as `Ring.read` gives them."""
 
 
+class _OneAtATime:
+    """A head for several threads: a light one has a single interpreter, which takes one caller at a time."""
+
+    def __init__(self, head: Head) -> None:
+        self._head, self._lock = head, threading.Lock()
+
+    def predict(self, vectors: Vectors, mask: npt.NDArray[np.bool_]) -> HeadScores:
+        with self._lock:
+            return self._head.predict(vectors, mask)
+
+
 class Engine:
-    """Scores windows. All methods may be called from several threads at once.
+    """Scores windows. All methods, `bundle` and `encoder` may be used from several threads at once.
 
     Args:
         step_s: between windows; rounded to whole patch hops.
     """
 
     def __init__(self, bundle: Bundle, encoder: Encoder, *, step_s: float = STEP_S) -> None:
-        self.bundle, self.encoder = bundle, encoder
+        self.bundle, self.encoder = replace(bundle, head=_OneAtATime(bundle.head)), encoder
         self.grid: Grid = make_grid(encoder, step_s)
-        self._head = threading.Lock()  # a light head has one interpreter, which takes one caller at a time
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -57,8 +68,7 @@ class Engine:
     ) -> Prediction:
         """Score one window's vectors [patches, dim]."""
         mask = np.ones((1, len(vectors)), np.bool_)
-        with self._head:
-            said = self.bundle.predict(vectors[None], mask)
+        said = self.bundle.predict(vectors[None], mask)
         if smoother is not None:
             said = smoother(said)
         (prediction,) = make_predictions(

@@ -5,7 +5,8 @@ event and not twenty. An event is told once it has lasted for its least duration
 
 A window is ten seconds long and a score says that the sound is somewhere in it. The windows of an event narrow that
 down: the sound began in what the first of them had and the one before had not, and ended in what the one after the last
-had lost; a short sound is where they all overlap.
+had lost; a short sound is where they all overlap. A patch more at both ends, as one that holds only a bit of the sound
+may not show it.
 """
 
 from collections import deque
@@ -90,6 +91,7 @@ class Thresholds:
 class _Run:
     """A class above its threshold: what the windows since it entered have said."""
 
+    first_begin_s: float
     new_from_s: float  # what the first window had and the one before had not
     first_end_s: float
     last_begin_s: float
@@ -101,7 +103,11 @@ class _Run:
 
 
 class EventTracker:
-    """Takes the windows of one session in order; remembers the last `keep` events that ended."""
+    """Takes the windows of one session in order; remembers the last `keep` events that ended.
+
+    Args:
+        step_s: between windows. margin_s: by which an event is longer at both ends than its windows say.
+    """
 
     def __init__(
         self,
@@ -109,11 +115,12 @@ class EventTracker:
         thresholds: Thresholds,
         *,
         step_s: float,
+        margin_s: float = 0.0,
         min_event_s: float = 0.0,
         keep: int = 1_000,
     ) -> None:
         self._names, self._thresholds = tuple(class_names), thresholds
-        self._step_s, self._min_event_s = step_s, min_event_s
+        self._step_s, self._margin_s, self._min_event_s = step_s, margin_s, min_event_s
         self._runs: dict[int, _Run] = {}
         self._past: deque[Event] = deque(maxlen=keep)
         self._told = 0
@@ -139,6 +146,7 @@ class EventTracker:
         """The next window: its scores [classes], how likely it has any of the classes, and where it lies.
 
         Args:
+            end_s: of the audio that the scores depend on.
             silent: it was digital silence, in which there is nothing to hear, whatever a head says of it.
         Returns:
             Events that began (open) or ended with this window.
@@ -154,7 +162,7 @@ class EventTracker:
             if run is None:
                 if not enters[index]:
                     continue
-                run = self._runs[index] = _Run(new_from_s, end_s, begin_s, end_s, -np.inf, begin_s, 0)
+                run = self._runs[index] = _Run(begin_s, new_from_s, end_s, begin_s, end_s, -np.inf, begin_s, 0)
             run.last_begin_s, run.last_end_s = begin_s, end_s
             run.windows += 1
             if scores[index] > run.peak:
@@ -179,8 +187,8 @@ class EventTracker:
         return event
 
     def _event(self, index: int, run: _Run, *, open_: bool) -> Event:
-        start_s = min(run.new_from_s, run.last_begin_s)
-        end_s = min(run.last_end_s, max(run.first_end_s, run.last_begin_s + self._step_s))
+        start_s = max(run.first_begin_s, min(run.new_from_s, run.last_begin_s) - self._margin_s)
+        end_s = min(run.last_end_s, max(run.first_end_s, run.last_begin_s + self._step_s) + self._margin_s)
         event = Event(
             number=run.number,
             class_name=self._names[index],

@@ -7,6 +7,7 @@ from typing import Any
 from app.live.activity import Activity
 from app.live.engine import Engine
 from app.live.events import EventTracker
+from app.live.run import Scored
 from app.live.settings import LiveSettings
 from classifiers.prediction import Prediction
 
@@ -48,7 +49,6 @@ class Heard:
 
     def __init__(self, engine: Engine, settings: LiveSettings) -> None:
         self._overload_s = settings.overload_s
-        self.counters = Counters()
         self.latest: Prediction | None = None
         self.history: deque[Prediction] = deque(maxlen=settings.history)
         self.activity = Activity(engine.class_names)
@@ -56,35 +56,45 @@ class Heard:
             engine.class_names,
             engine.thresholds(settings.leave_share),
             step_s=engine.grid.step / engine.grid.sample_rate,
+            margin_s=engine.bundle.spec.patch_s,
             min_event_s=settings.min_event_s,
             keep=settings.events,
         )
-        self._work_s = 0.0
+        self.audio_s = 0.0
+        self.windows = 0
+        self._skipped, self._dropped_s, self._runs = 0, 0.0, 0
+        self._work_s, self._latency_s = 0.0, 0.0
         self._losses: deque[tuple[float, int, float]] = deque()  # when, windows skipped, seconds dropped
 
-    def add(self, prediction: Prediction, *, silent: bool, work_s: float, latency_s: float) -> None:
-        """A window was scored. The history lets go of its patch scores and attention, which are large."""
-        self._work_s += work_s
-        windows = self.counters.windows + 1
-        self.counters = replace(
-            self.counters, windows=windows, window_ms=1000 * self._work_s / windows, latency_s=latency_s
+    def counters(self, queue_s: float) -> Counters:
+        return Counters(
+            audio_s=self.audio_s,
+            windows=self.windows,
+            skipped=self._skipped,
+            dropped_s=self._dropped_s,
+            runs=self._runs,
+            queue_s=queue_s,
+            window_ms=1000 * self._work_s / max(1, self.windows),
+            latency_s=self._latency_s,
         )
+
+    def add(self, scored: Scored, *, work_s: float, latency_s: float) -> None:
+        """A window was scored. The history lets go of its patch scores and attention, which are large."""
+        prediction, heard_to_s = scored.prediction, scored.heard_to_s
+        self.windows += 1
+        self._work_s, self._latency_s = self._work_s + work_s, latency_s
         self.latest = prediction
         self.history.append(replace(prediction, patch_scores=None, attention=None))
-        self.tracker.step(prediction.scores, prediction.known, prediction.start_s, prediction.end_s, silent=silent)
-        self.activity.add(prediction.end_s, prediction.scores, self.tracker.present())
-
-    def came(self, audio_s: float) -> None:
-        self.counters = replace(self.counters, audio_s=self.counters.audio_s + audio_s)
+        self.tracker.step(prediction.scores, prediction.known, prediction.start_s, heard_to_s, silent=scored.silent)
+        self.activity.add(heard_to_s, prediction.scores, self.tracker.present())
 
     def begin_run(self) -> None:
         """Audio that does not follow on what came before: open events end."""
         self.tracker.finish()
-        self.counters = replace(self.counters, runs=self.counters.runs + 1)
+        self._runs += 1
 
     def lose(self, now: float, *, skipped: int = 0, dropped_s: float = 0.0) -> None:
-        counters = self.counters
-        self.counters = replace(counters, skipped=counters.skipped + skipped, dropped_s=counters.dropped_s + dropped_s)
+        self._skipped, self._dropped_s = self._skipped + skipped, self._dropped_s + dropped_s
         self._losses.append((now, skipped, dropped_s))
         self._forget(now)
 
@@ -95,7 +105,7 @@ class Heard:
 
     def since(self, seen: int) -> list[Prediction]:
         """Predictions after the first `seen`, as far as they are held; the latest one with its patch scores."""
-        count = min(self.counters.windows - seen, len(self.history))
+        count = min(self.windows - seen, len(self.history))
         if count <= 0 or self.latest is None:
             return []
         return [*list(self.history)[len(self.history) - count : -1], self.latest]

@@ -1,12 +1,17 @@
 """Chunks that wait to be worked on; when they are too many, the oldest go. Pure; not thread-safe."""
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from app.live.chunks import Chunk
 
 PIECE_S = 0.5
 """Longer chunks wait in pieces of this length, so that no more is dropped than must be."""
+JOIN_S = 0.2
+"""Audio is worked on in about this length, which is also how late the level may be."""
 
 
 @dataclass(slots=True)
@@ -20,6 +25,34 @@ class Arrival:
     chunk: Chunk
     afresh: bool
     lost_s: float = 0.0
+
+
+def join(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+    """The same audio in fewer chunks, of `JOIN_S` or a little more: each costs the same to work on, however short."""
+    group: list[Arrival] = []
+    for arrival in arrivals:
+        if group and (arrival.afresh or not _same_form(group[0].chunk, arrival.chunk) or _long_enough(group)):
+            yield _joined(group)
+            group = []
+        group.append(arrival)
+    if group:
+        yield _joined(group)
+
+
+def _long_enough(group: list[Arrival]) -> bool:
+    return sum(len(arrival.chunk) for arrival in group) >= JOIN_S * group[0].chunk.sample_rate
+
+
+def _same_form(a: Chunk, b: Chunk) -> bool:
+    return (a.sample_rate, a.channels, a.samples.dtype) == (b.sample_rate, b.channels, b.samples.dtype)
+
+
+def _joined(group: list[Arrival]) -> Arrival:
+    if len(group) == 1:
+        return group[0]
+    first, last = group[0], group[-1]
+    samples = np.concatenate([arrival.chunk.samples for arrival in group])
+    return Arrival(last.at, Chunk(samples, first.chunk.sample_rate), first.afresh, first.lost_s)
 
 
 class Inbox:

@@ -14,7 +14,7 @@ from app.live.activity import ActivityGrid
 from app.live.chunks import Chunk
 from app.live.engine import Engine
 from app.live.heard import Heard
-from app.live.inbox import Arrival, Inbox
+from app.live.inbox import JOIN_S, Arrival, Inbox, join
 from app.live.recording import KeptAudio, to_segment
 from app.live.run import Look, Run
 from app.live.settings import LiveSettings
@@ -32,9 +32,6 @@ log = logging.getLogger("earshot.live")
 
 Submit = Callable[[Callable[[], None]], None]
 """Runs a piece of work soon, in a thread of its own choosing."""
-
-DRAIN_S = 0.1
-"""Audio is taken from the queue this often at least, for the level and the pictures."""
 
 
 class Listening:
@@ -86,7 +83,7 @@ class Listening:
                 return
             if self._first_at is None:
                 self._first_at, self._started_at = now, self._wall()
-            self._heard.came(chunk.duration_s)
+            self._heard.audio_s += chunk.duration_s
             if dropped_s := self._inbox.push(chunk, now):
                 self._heard.lose(now, dropped_s=dropped_s)
             submit = self._wants_work()
@@ -231,7 +228,7 @@ class Listening:
             arrivals, finishing = self._inbox.take(), self._finishing
         due: list[tuple[Window, float]] = []
         run = self._run
-        for arrival in arrivals:
+        for arrival in join(arrivals):
             if run is None or arrival.afresh or run.sample_rate != arrival.chunk.sample_rate:
                 self._score(run, due)
                 run, due = self._begin_run(arrival), []
@@ -284,22 +281,23 @@ class Listening:
             if self._ended is not None:
                 return
             begun = self._clock()
-            prediction, silent = run.score(window, self.id)
+            scored = run.score(window, self.id)
             done = self._clock()
             with self._lock:
-                self._heard.add(prediction, silent=silent, work_s=done - begun, latency_s=done - due_at)
-                self._notify()
+                if self._ended is None:
+                    self._heard.add(scored, work_s=done - begun, latency_s=done - due_at)
+                    self._notify()
 
     # --- under the lock
 
     def _facts(self, look: Look | None, now: float, window_s: float) -> Facts:
-        last_at = self._inbox.last_at
+        last_at, waiting_s = self._inbox.last_at, self._inbox.waiting_s
         skipped, dropped_s = self._heard.lost_lately(now)
         return Facts(
             transport=self._transport,
             waited_s=now - self._transport_at,
             quiet_s=None if last_at is None else now - last_at,
-            filled_s=0.0 if look is None or self._inbox.afresh else look.filled_s,
+            filled_s=0.0 if look is None or self._inbox.afresh else min(window_s, look.filled_s + waiting_s),
             window_s=window_s,
             silent_s=0.0 if look is None else look.silent_s,
             skipped=skipped,
@@ -309,7 +307,7 @@ class Listening:
 
     def _wants_work(self) -> bool:
         """Whether to submit; it then counts as scheduled."""
-        enough = self._inbox.waiting_s >= min(DRAIN_S, self._missing_s)
+        enough = self._inbox.waiting_s >= min(JOIN_S, self._missing_s)
         if self._scheduled or self._ended is not None or not (self._finishing or (self._inbox and enough)):
             return False
         self._scheduled = True
@@ -330,7 +328,7 @@ class Listening:
 
     @property
     def _made(self) -> int:
-        return self._heard.counters.windows
+        return self._heard.windows
 
     # --- handing out
 

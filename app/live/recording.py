@@ -1,6 +1,7 @@
 """Recorded audio, in the form in which it is handed around and saved: pydub's AudioSegment. `save` touches the disk."""
 
 import threading
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +22,8 @@ FULL_SCALE = 32_768.0
 
 def to_segment(chunk: Chunk) -> "AudioSegment":
     """A chunk as 16-bit audio of the same rate and channels; the samples of int16 chunks as they are."""
-    from pydub import AudioSegment
-
     samples = chunk.samples if chunk.samples.dtype == np.int16 else to_int16(to_float(chunk))
-    return AudioSegment(
+    return _segment_type()(
         data=np.ascontiguousarray(samples, "<i2").tobytes(),
         sample_width=2,
         frame_rate=chunk.sample_rate,
@@ -40,6 +39,14 @@ def to_chunk(segment: "AudioSegment") -> Chunk:
     if segment.sample_width == 1:  # pydub hands out 8 bits signed
         samples = samples.astype(np.int16) << 8
     return Chunk(samples.reshape(-1, segment.channels), segment.frame_rate)
+
+
+def _segment_type() -> "type[AudioSegment]":
+    """pydub complains as it is imported: of its own regular expressions, and of an ffmpeg that nothing here needs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pydub import AudioSegment
+    return AudioSegment
 
 
 def save(segment: "AudioSegment", path: Path) -> None:
@@ -69,20 +76,26 @@ class Recorder:
     @property
     def recorded_s(self) -> float:
         with self._lock:
-            return min(self.seconds, sum(chunk.duration_s for chunk in self._chunks))
+            return self._recorded_s
 
     @property
     def done(self) -> bool:
         return self.recorded_s >= self.seconds
+
+    @property
+    def _recorded_s(self) -> float:
+        if not self._chunks:
+            return 0.0
+        return min(self.seconds, sum(map(len, self._chunks)) / self._chunks[0].sample_rate)
 
     def push(self, chunk: Chunk) -> bool:
         """Take a chunk; whether it is all there now."""
         with self._lock:
             if self._chunks and _form(self._chunks[0]) != _form(chunk):
                 self._chunks.clear()
-            if sum(held.duration_s for held in self._chunks) < self.seconds:
+            if self._recorded_s < self.seconds:
                 self._chunks.append(chunk)
-        return self.done
+            return self._recorded_s >= self.seconds
 
     def segment(self) -> "AudioSegment":
         """What was recorded, cut to `seconds`.

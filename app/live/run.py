@@ -24,6 +24,19 @@ class Look:
     newest: Waveform
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What came of a window.
+
+    heard_to_s: where the audio ends that the scores depend on, in seconds of the session.
+    silent: it was digital silence.
+    """
+
+    prediction: Prediction
+    heard_to_s: float
+    silent: bool
+
+
 class Run:
     """Feeds chunks of one rate to a stream and scores its windows.
 
@@ -80,8 +93,7 @@ class Run:
         """Audio that is in no window when `scored` comes next and the windows from `skipped` on were left out."""
         return max(0, scored.begin - max(self._scored_to, skipped.begin)) / self.engine.grid.sample_rate
 
-    def score(self, window: Window, key: str) -> tuple[Prediction, bool]:
-        """The prediction, and whether the window was digital silence."""
+    def score(self, window: Window, key: str) -> Scored:
         rate = self.engine.grid.sample_rate
         vectors = self._encoder.encode(window, self._read)
         self._scored_to = max(self._scored_to, window.end)
@@ -92,7 +104,8 @@ class Run:
             end_s=self.base_s + window.end / rate,
             smoother=self._smoother,
         )
-        return prediction, window.silent
+        heard_to = min(window.end, window.begin + self.engine.grid.reach)
+        return Scored(prediction, self.base_s + heard_to / rate, window.silent)
 
     def look(self, seconds: float) -> Look:
         """How it stands, with the last `seconds` of audio."""

@@ -1,6 +1,6 @@
 """What a listener shows of itself at one moment. Pure."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,14 @@ class Snapshot:
     pictures: Pictures | None = None
     activity: ActivityGrid | None = None
 
-    def to_json(self, *, history: bool = False) -> dict[str, Any]:
-        """Plain JSON types. history: the past predictions too, which are many."""
+    def to_json(self, *, history: bool = False, events: int | None = None) -> dict[str, Any]:
+        """Plain JSON types.
+
+        Args:
+            history: the past predictions too, which are many.
+            events: only the newest so many.
+        """
+        shown = self.events if events is None else self.events[max(0, len(self.events) - events) :]
         said: dict[str, Any] = {
             "id": self.id,
             **self.status.to_json(),
@@ -86,7 +92,7 @@ class Snapshot:
             "level_dbfs": round(self.level_dbfs, 1),
             "peak_dbfs": round(self.peak_dbfs, 1),
             "prediction": self.prediction.to_json() if self.prediction else None,
-            "events": [event.to_json() for event in self.events],
+            "events": [event.to_json() for event in shown],
             "counters": self.counters.to_json(),
         }
         if history:
@@ -125,7 +131,7 @@ def make_snapshot(
         prediction=heard.latest,
         history=tuple(heard.history),
         events=heard.tracker.events(),
-        counters=replace(heard.counters, queue_s=queue_s),
+        counters=heard.counters(queue_s),
         pictures=pictures,
         activity=heard.activity.grid() if activity else None,
     )
