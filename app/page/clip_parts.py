@@ -96,7 +96,8 @@ def pictures(analysis: Analysis) -> str:
         f'<section class="card"><h2>How it looks</h2><p class="label">Waveform</p>{waveform(analysis.wave)}'
         '<p class="label">Log-mel spectrogram</p>'
         '<div class="mel" role="img" aria-label="log-mel spectrogram">'
-        f'<img src="{mel_picture(analysis.log_mel, 1200)}" alt="" decoding="sync">{band_marks()}</div><p class="label">MFCC, coefficient 1 at the bottom</p>'
+        f'<img src="{mel_picture(analysis.log_mel, 1200)}" alt="" decoding="sync">{band_marks()}</div>'
+        '<p class="label">MFCC, coefficient 1 at the bottom</p>'
         f'<div class="mel mfcc" role="img" aria-label="MFCC"><img src="{mfcc_picture(analysis.log_mel, 1200)}" '
         f'alt="" decoding="sync"></div>{axis(analysis.seconds)}</section>'
     )

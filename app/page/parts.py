@@ -107,8 +107,13 @@ def state_line(status: Status, counters: Counters | None, filled_s: float, windo
     return f'<p class="line" data-line>{joined}</p>'
 
 
-def bars(class_names: Sequence[str], prediction: Prediction | None, decision: Decision, live: bool) -> str:
-    """A bar a class, with the mark that it must reach; what reaches it has a tick and bold letters."""
+def bars(
+    class_names: Sequence[str], prediction: Prediction | None, decision: Decision, live: bool, background: bool = False
+) -> str:
+    """A bar a class, with the mark that it must reach; what reaches it has a tick and bold letters.
+
+    background: whether the model learnt other sounds: then being known is a score of its own, and no mark on a class.
+    """
     scores = prediction.scores if prediction is not None and live else np.zeros(len(class_names), np.float32)
     present = prediction.present if prediction is not None and live else np.zeros(len(class_names), bool)
     shown = range(len(class_names))
@@ -116,7 +121,7 @@ def bars(class_names: Sequence[str], prediction: Prediction | None, decision: De
         shown = sorted(np.argsort(-scores, kind="stable")[:MOST_BARS].tolist())  # type: ignore[assignment]
     rows = []
     for i in shown:
-        mark = mark_of(decision, i)
+        mark = mark_of(decision, i, background)
         sign = "\u2713" if present[i] else ""
         tick = f'<u style="left:{100 * mark:.1f}%" title="needs {percent(mark)}"></u>' if mark > 0 else ""
         rows.append(
@@ -127,26 +132,27 @@ def bars(class_names: Sequence[str], prediction: Prediction | None, decision: De
         )
     return (
         '<section class="card"><h2>What it could be</h2>'
-        f'<ul class="bars">{"".join(rows)}</ul>{_known(prediction, decision, live)}</section>'
+        f'<ul class="bars">{"".join(rows)}</ul>{_known(prediction, decision, live, background)}</section>'
     )
 
 
-def mark_of(decision: Decision, index: int) -> float:
+def mark_of(decision: Decision, index: int, background: bool = False) -> float:
     """The score that a class needs. Where nothing was learnt of other sounds, being known is being sure of a class."""
-    return max(decision.thresholds[index], decision.known_threshold if decision.mode == "single" else 0.0)
+    sure = decision.mode == "single" and not background
+    return max(decision.thresholds[index], decision.known_threshold if sure else 0.0)
 
 
-def _known(prediction: Prediction | None, decision: Decision, live: bool) -> str:
+def _known(prediction: Prediction | None, decision: Decision, live: bool, background: bool) -> str:
     if decision.mode != "single" or decision.known_threshold <= 0:
         return ""
-    need = percent(decision.known_threshold)
+    need, marked = percent(decision.known_threshold), "" if background else " (the line)"
     if prediction is None or not live:
-        return f'<p class="note">Under {need} sure it says \u201cnothing I know\u201d. The line marks it.</p>'
+        return f'<p class="note">Under {need} sure it says \u201cnothing I know\u201d{marked}.</p>'
     enough = prediction.known >= decision.known_threshold
     verdict = "enough" if enough else "not enough"
     return (
         f'<p class="note">Sure that it is one of these: <b>{percent(prediction.known)}</b>, '
-        f"needs {need} (the line): {verdict}.</p>"
+        f"needs {need}{marked}: {verdict}.</p>"
     )
 
 

@@ -144,15 +144,28 @@ def counts(folder: Path) -> Mapping[str, int]:
 
 
 def commands(folder: Path, bundle: Bundle) -> list[str]:
-    """What makes a model that has learnt the taught clips: with the sounds of the old one where they are still here."""
-    info = bundle.info
-    store, out = Path(str(info.trained_on.get("store", ""))), f"{bundle.folder}-taught"
-    clips = f"{folder}-clips"
-    together = bool(store.name) and (store / "spec.json").is_file()
-    target = str(store) if together else f"{folder}-emb"
-    train = ["earshot", "train", target, "--head", info.head, "--out", out]
+    """What makes a model that has learnt the taught clips: with the sounds of the old one where they are still here.
+
+    It is trained as the old one was.
+    """
+    info, clips, store = bundle.info, f"{folder}-clips", old_store(bundle)
+    target = str(store) if store else f"{folder}-emb"
+    words = shlex.split(info.command) or ["earshot", "train", target, "--head", info.head, "--out", ""]
+    words[2], words[words.index("--out") + 1] = target, f"{bundle.folder}-taught"
     return [
         shlex.join(["earshot", "ingest", "folder", str(folder), "--out", clips]),
         shlex.join(["earshot", "embed", clips, "--encoder", info.spec.encoder, "--out", target]),
-        shlex.join(train),
+        shlex.join(words),
     ]
+
+
+def old_store(bundle: Bundle) -> Path | None:
+    """The embeddings that the model was trained on, if they are still where they were."""
+    store = str(bundle.info.trained_on.get("store", ""))
+    return Path(store) if store and (Path(store) / "spec.json").is_file() else None
+
+
+def strangers(folder: Path, bundle: Bundle) -> list[str]:
+    """Taught classes that the model was not to know: with `--classes` in the command they are left out."""
+    known = {*bundle.class_names, NONE_OF_THESE, UNSORTED}
+    return [name for name in counts(folder) if name not in known] if "--classes" in bundle.info.command else []

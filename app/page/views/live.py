@@ -46,7 +46,7 @@ def _stream(session: Session) -> None:
     @st.fragment(run_every=REFRESH_S if on else None)
     def now() -> None:
         standing = _stand(session)
-        snapshot, decision = standing.snapshot, session.engine.bundle.info.decision
+        snapshot, info = standing.snapshot, session.engine.bundle.info
         window_s = session.engine.bundle.spec.window_s
         left, right = st.columns([7, 5])
         with left:
@@ -54,7 +54,7 @@ def _stream(session: Session) -> None:
             st.html(parts.now_pictures(snapshot.pictures if snapshot and standing.hearing else None, window_s))
         with right:
             live = standing.prediction is not None
-            st.html(parts.bars(session.engine.class_names, standing.prediction, decision, live))
+            st.html(parts.bars(session.engine.class_names, standing.prediction, info.decision, live, info.background))
         counters = snapshot.counters if snapshot and standing.hearing else None
         filled_s, level = (snapshot.filled_s, snapshot.level_dbfs) if snapshot else (0.0, -120.0)
         st.html(parts.state_line(standing.status, counters, filled_s, window_s, level))
@@ -158,6 +158,6 @@ def _result(session: Session) -> None:
         st.caption(f"Kept as `{path}`")
         st.html(clip_parts.pictures(analysis))
     with right:
-        decision = session.engine.bundle.info.decision
-        st.html(parts.bars(session.engine.class_names, analysis.predictions[0], decision, True))
+        info, said = session.engine.bundle.info, analysis.predictions[0]
+        st.html(parts.bars(session.engine.class_names, said, info.decision, True, info.background))
         st.download_button("Download the recording", path.read_bytes(), path.name, "audio/wav")

@@ -1,6 +1,7 @@
 """The teach view: answers are marked, and kept for the next training."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -33,8 +34,20 @@ def show(session: Session) -> None:
         last = st.session_state.get("kept-last", "")
         st.html(parts.taught(teaching.counts(folder), str(folder), last))
         st.html('<h2 class="section">Train with them</h2>')
-        st.caption("Makes a new model where Earshot runs; the old one stays.")
+        st.caption(_what_it_does(session, folder))
         st.code("\n".join(teaching.commands(folder, session.engine.bundle)), language="sh", wrap_lines=True)
+
+
+def _what_it_does(session: Session, folder: Path) -> str:
+    bundle = session.engine.bundle
+    old = (
+        "Adds the clips to the sounds that this model learnt from"
+        if teaching.old_store(bundle)
+        else ("Learns from the clips alone: the embeddings that this model learnt from are not here")
+    )
+    new = teaching.strangers(folder, bundle)
+    left_out = f" Left out until --classes names them: {', '.join(new)}." if new else ""
+    return f"{old}, and makes a new model where Earshot runs; the old one stays.{left_out}"
 
 
 def _candidates(session: Session) -> list[Candidate]:
