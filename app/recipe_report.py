@@ -56,7 +56,7 @@ def text_table(rows: Sequence[Row]) -> str:
     on = max((len(row.measured) for row in rows), default=0)
     lines = [f"  {'':<{width}}  {'measured on':<{on}}  {'rows':>6}  accuracy  balanced   mAP   AUC"]
     lines += [
-        f"  {row.name:<{width}}  {row.measured:<{on}}  {row.n or "–":>6}  {format_number(row.accuracy):>8}  "
+        f"  {row.name:<{width}}  {row.measured:<{on}}  {row.n or '–':>6}  {format_number(row.accuracy):>8}  "
         f"{format_number(row.balanced_accuracy):>8}  {format_number(row.mAP):>4}  {format_number(row.auc):>4}"
         for row in rows
         if not row.problem

@@ -133,7 +133,7 @@ def add_background(
 def _strangers(
     labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, relatives_too: bool = False
 ) -> npt.NDArray[np.intp]:
-    """Rows that have labels, but neither a class nor (unless `relatives_too`) a relative of one."""
+    """Rows that have labels, but no class; nor a relative of one, unless these are wanted too."""
     mids_of_classes = frozenset(mid for c in class_set.classes for mid in c.mids)
     related = mids_of_classes if relatives_too else relatives(mids_of_classes)
     return np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)

@@ -75,8 +75,6 @@ HEADS: dict[str, HeadRow] = {
                knows_background=True),
         HeadRow("svc", "RBF support vectors on the mean of the patches, grid-searched (scikit-learn)",
                 "classifiers.svc", "head.skops", "head.npz"),
-        HeadRow("yamnet-native", "YAMNet's own scores at the classes; nothing is trained but the decision",
-                "classifiers.native", "head.npz", "head.npz", knows_background=True),
         _shallow("logistic", "multinomial logistic regression"),
         _shallow("logistic-ovr", "logistic regression, one class against the rest",
                  family="logistic", one_vs_rest=True),
@@ -96,6 +94,8 @@ HEADS: dict[str, HeadRow] = {
         HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.json", "head.json",
                 {"family": "xgboost"}),
         _keras("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc", "classifiers.cnn"),
+        HeadRow("yamnet-native", "YAMNet's own scores at the classes; nothing is trained but the decision",
+                "classifiers.native", "head.npz", "head.npz", knows_background=True),
     )
 }  # fmt: skip
 
