@@ -120,7 +120,7 @@ def test_what_came_along_is_small_whole_and_speaks_of_no_ones_disk(name):
     info, loaded = read_info(folder), load_bundle(folder)
     assert bundle_bytes(folder) <= MAX_BYTES
     assert (folder / CARD_FILE).is_file()
-    assert not any(word.startswith("/") for word in info.command.split())
+    assert not any(word.startswith("/") for word in [*info.command.split(), info.trained_on["store"]])
     dim, dtype = info.spec.dim, np.dtype(info.spec.dtype)
     said = loaded.predict(np.zeros((2, 3, dim), dtype), np.ones((2, 3), bool))
     assert said.scores.shape == (2, len(info.class_set.classes))
