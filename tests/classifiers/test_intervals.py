@@ -18,7 +18,7 @@ TIED = arrays(np.float64, (40, 3), elements=st.sampled_from(np.linspace(0, 1, 9)
 WEIGHTS = arrays(np.uint16, 40, elements=st.integers(0, 3))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(arrays(np.int8, (40, 3), elements=st.integers(0, 1)), TIED, WEIGHTS)
 def test_replicates_agree_with_scikit_learns_weighted_measures(
     labels: np.ndarray, scores: np.ndarray, drawn: np.ndarray
