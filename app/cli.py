@@ -15,6 +15,7 @@ COMMANDS = {
     "ingest": "Sounds in: AudioSet's segments, labelled folders, released features.",
     "embed": "Audio -> an embedding store, resumable.",
     "export": "A store -> AudioSet tfrecords, plain Parquet or npz.",
+    "plot": "What the features see of a sound, as a picture.",
     "train": "A store -> a model with honest numbers and a report.",
     "compare": "Several heads on the same rows and splits, in one table.",
     "evaluate": "Measure a model on a labelled store.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from embeddings.mapped import take, zeros
 from ingest.choose import relatives
 from ingest.class_sets import ClassSet, Mode, SoundClass, class_set_names, find_class_set
 from ingest.errors import UsageError
@@ -20,7 +21,7 @@ class Targets:
     """What a class set makes of a table.
 
     rows: int [k], the rows that are used, ascending.
-    values: float32 [k, classes], 1 where the row has the class, else 0.
+    values: float32 [k, classes], 1 where the row has the class, else 0; very many lie in a file (`embeddings.mapped`).
     left_out_none, left_out_several: rows not used because they have none of the classes, or more than one.
     background: how many of the rows are there for having none of the classes: their values are all 0.
     """
@@ -65,14 +66,14 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
             nothing teaches what it is not.
     """
     column = {mid: i for i, c in enumerate(class_set.classes) for mid in c.mids}
-    values = np.zeros((len(labels), len(class_set.classes)), np.float32)
+    values = zeros((len(labels), len(class_set.classes)), np.float32)
     for row, mids in enumerate(labels):
         values[row, [column[mid] for mid in mids if mid in column]] = 1
     counts = values.sum(axis=1)
     used = counts == 1 if class_set.mode == "single" else np.ones(len(labels), bool)
     targets = Targets(
         rows=np.flatnonzero(used),
-        values=values[used],
+        values=take(values, np.flatnonzero(used)),
         left_out_none=int((~used & (counts == 0)).sum()),
         left_out_several=int((~used & (counts > 1)).sum()),
     )

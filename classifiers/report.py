@@ -23,6 +23,7 @@ from classifiers.plots import (
     reliability_dots,
 )
 from classifiers.templates import render
+from embeddings.encoders import ENCODERS
 
 MAX_MATRIX = 40
 """Classes in a confusion matrix that can still be read."""
@@ -201,7 +202,7 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
         ("store", made["store"] or "in memory"),
         ("fingerprint", made["fingerprint"][:16]),
         ("encoder", f"{info.spec.encoder}: {info.spec.dim} x {info.spec.dtype} every {info.spec.hop_s:g} s"),
-        ("encoder's weights", ", ".join(f"{k} {v[:12]}" for k, v in info.spec.weights.items()) or "not published"),
+        ("encoder's weights", ", ".join(f"{k} {v[:12]}" for k, v in info.spec.weights.items()) or _unnamed(info)),
         ("head", f"{info.head}: {HEADS[info.head].summary}"),
         ("settings", ", ".join(f"{k} {_plain(v)}" for k, v in info.head_settings.items() if k != "chosen")),
         ("chosen by search", ", ".join(f"{k} {_plain(v)}" for k, v in chosen.items()) if chosen else ""),
@@ -210,6 +211,12 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items() if v)),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def _unnamed(info: BundleInfo) -> str:
+    """Why no weights are named: AudioSet's released features keep theirs to themselves, and some encoders have none."""
+    row = ENCODERS.get(info.spec.encoder)
+    return "not published" if row is None or row.weights else "none needed"
 
 
 def _plain(value: Any) -> str:

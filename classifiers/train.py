@@ -25,7 +25,7 @@ from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet
 from ingest.errors import FormatError
 
-VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "keras", "tensorflow", "ai-edge-litert")
+VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "xgboost-cpu", "keras", "tensorflow", "ai-edge-litert")
 Progress = Callable[[str, float], None]
 """Called with what is being done ("fold 2") and the share of all work that is done, 0 to 1."""
 
@@ -179,6 +179,8 @@ def fingerprint(table: EmbeddingTable) -> str:
 
 
 def _require_finite(table: EmbeddingTable) -> None:
+    if np.issubdtype(table.vectors.dtype, np.integer):
+        return
     finite = np.isfinite(table.vectors).all(axis=(1, 2))
     if not finite.all():
         raise FormatError(

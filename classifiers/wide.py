@@ -231,7 +231,9 @@ def _fit_generalist(  # noqa: PLR0917 - all of one fit
     rate = _schedule(settings.learning_rate, per_epoch * epochs, settings.warmup_steps)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_list=[v for v in built.trained.trainable_variables if len(v.shape) < 2])
-    built.trained.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), loss_weights=float(labels.shape[1]))
+    built.trained.compile(
+        optimizer, keras.losses.BinaryCrossentropy(from_logits=True), loss_weights=float(labels.shape[1])
+    )
     for step in range(per_epoch * epochs):
         if step % per_epoch == 0:
             batches = np.array_split(rng.permutation(n), per_epoch)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -41,3 +42,19 @@ def to_litert(model: Any) -> bytes:
     with contextlib.redirect_stdout(io.StringIO()):  # Keras prints where it put its own intermediate files
         content: bytes = tensorflow.lite.TFLiteConverter.from_keras_model(model).convert()
     return content
+
+
+@contextlib.contextmanager
+def bfloat16_products() -> Iterator[None]:
+    """Graphs that are traced within compute their matrix products in bfloat16; weights and sums stay float32.
+
+    Half the time on processors that have it (AVX512-BF16, AMX).
+    """
+    tensorflow = import_tensorflow()
+    option = "auto_mixed_precision_onednn_bfloat16"
+    before = tensorflow.config.optimizer.get_experimental_options().get(option, False)
+    tensorflow.config.optimizer.set_experimental_options({option: True})
+    try:
+        yield
+    finally:
+        tensorflow.config.optimizer.set_experimental_options({option: before})

@@ -1,13 +1,13 @@
 """Reads data/class_sets: the problems people collect and train for, each class a union of labels."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ingest.errors import FormatError, UsageError
-from ingest.labels import descendants, display_name, mid_of
+from ingest.labels import descendants, display_name, load_labels, mid_of
 
 Mode = Literal["single", "multi"]
 CLASS_SETS = Path(__file__).resolve().parent.parent / "data" / "class_sets"
@@ -62,8 +62,20 @@ class ClassSet:
         return cls(data["title"], data["mode"], classes)
 
 
+def audioset527() -> ClassSet:
+    """All labels of AudioSet's released data, in the order of their index there."""
+    classes = tuple(SoundClass(display_name(mid), (mid,)) for mid in load_labels().audioset)
+    return ClassSet("AudioSet's 527 labels", "multi", classes)
+
+
+DERIVED: dict[str, Callable[[], ClassSet]] = {"audioset527": audioset527}
+"""Class sets that follow from the table of labels, and so need no file."""
+
+
 def find_class_set(text: str) -> ClassSet | None:
-    """The class set that `text` names: one of data/class_sets, or a .toml file; None when it is neither."""
+    """The class set that `text` names: derived, one of data/class_sets, or a .toml file; None when it is none."""
+    if text in DERIVED:
+        return DERIVED[text]()
     path = CLASS_SETS / f"{text}.toml"
     if path.is_file():
         return read_class_set(path)
@@ -90,8 +102,8 @@ def read_class_set(path: Path) -> ClassSet:
 
 
 def class_set_names() -> list[str]:
-    """The names that `--classes` takes from data/class_sets."""
-    return sorted(path.stem for path in CLASS_SETS.glob("*.toml"))
+    """The names that `--classes` takes: derived, or of data/class_sets."""
+    return sorted([*DERIVED, *(path.stem for path in CLASS_SETS.glob("*.toml"))])
 
 
 def classes_named(text: str) -> tuple[SoundClass, ...]:

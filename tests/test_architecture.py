@@ -25,6 +25,8 @@ HEAVY = (
     "streamlit",
     "yt_dlp",
     "sklearn",
+    "xgboost",
+    "matplotlib",
     "pandas",
 )
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers.class_sets import make_targets, resolve_class_set
-from ingest.class_sets import CLASS_SETS, ClassSet, SoundClass, class_set_names, read_class_set
+from ingest.class_sets import ClassSet, SoundClass, class_set_names, find_class_set, read_class_set
 from ingest.errors import FormatError, UsageError
 from ingest.labels import load_labels
 
@@ -17,10 +17,20 @@ AB_C = ClassSet("t", "single", (SoundClass("AB", ("a", "b")), SoundClass("C", ("
 
 @pytest.mark.parametrize("name", class_set_names())
 def test_every_class_set_reads_and_speaks_of_labels_that_exist(name: str) -> None:
-    class_set = read_class_set(CLASS_SETS / f"{name}.toml")
+    class_set = find_class_set(name)
+    assert class_set is not None
     known = set(load_labels().audioset)
     assert {mid for c in class_set.classes for mid in c.mids} <= known
     assert ClassSet.from_json(class_set.to_json()) == class_set
+
+
+def test_audioset527_is_every_label_in_the_order_of_the_released_data() -> None:
+    class_set = find_class_set("audioset527")
+    assert class_set is not None
+    assert class_set.mode == "multi"
+    assert len(class_set.classes) == 527
+    assert class_set.names[:2] == ("Speech", "Male speech, man speaking")
+    assert not any(";" in name for name in class_set.names)
 
 
 def test_city10_of_the_balanced_list_is_1062_rows(shared: Path) -> None:
