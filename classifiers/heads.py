@@ -94,6 +94,8 @@ HEADS: dict[str, HeadRow] = {
         HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.json", "head.json",
                 {"family": "xgboost"}),
         _keras("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc", "classifiers.cnn"),
+        HeadRow("yamnet-native", "YAMNet's own scores at the classes; nothing is trained but the decision",
+                "classifiers.native", "head.npz", "head.npz"),
     )
 }  # fmt: skip
 
@@ -107,6 +109,7 @@ class TrainingData:
         In mode "single" a row of zeros is background: it has none of the classes.
     sources: [n], the recording of each row; whatever a head holds out for itself is grouped by it.
     labels: [n], all labels of each row, those outside the class set included.
+    class_mids: the labels that mean each class, for a head that knows AudioSet's labels by itself.
     """
 
     vectors: Vectors
@@ -117,6 +120,7 @@ class TrainingData:
     class_names: tuple[str, ...]
     mode: Mode
     spec: EncoderSpec
+    class_mids: tuple[tuple[str, ...], ...] = ()
 
     def select(self, rows: npt.NDArray[np.intp]) -> "TrainingData":
         """These rows, in this order."""

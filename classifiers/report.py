@@ -197,8 +197,11 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
     left_out = f"{made['left_out_none']:,} with none of the classes, {made['left_out_several']:,} with several"
     chosen = info.head_settings.get("chosen")
     facts = [
-        ("rows", f"{made['rows']:,} of {made['sources']:,} recordings"),
-        ("left out", left_out if made["left_out_none"] or made["left_out_several"] else "no rows"),
+        ("rows", f"{made['rows']:,} of {made['sources']:,} recordings" if made["rows"] else ""),
+        (
+            "left out",
+            (left_out if made["left_out_none"] or made["left_out_several"] else "no rows") if made["rows"] else "",
+        ),
         ("store", made["store"] or "in memory"),
         ("fingerprint", made["fingerprint"][:16]),
         ("encoder", f"{info.spec.encoder}: {info.spec.dim} x {info.spec.dtype} every {info.spec.hop_s:g} s"),

@@ -92,8 +92,9 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
         settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
     )
     data = TrainingData(
-        used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec
-    )
+        used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
+        tuple(c.mids for c in class_set.classes),
+    )  # fmt: skip
     return Prepared(class_set, targets, used, data, protocol, splits)
 
 
@@ -285,8 +286,13 @@ def _provenance(used: EmbeddingTable, class_set: ClassSet, targets: Targets) -> 
         "left_out_several": targets.left_out_several,
         "rows_per_class": dict(zip(class_set.names, targets.values.sum(axis=0).astype(int).tolist(), strict=True)),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "versions": {"python": platform.python_version()} | {name: distribution_version(name) for name in VERSIONS_OF},
+        "versions": recorded_versions(),
     }
+
+
+def recorded_versions() -> dict[str, str | None]:
+    """Of Python and of what a head may depend on; None for what is not installed."""
+    return {"python": platform.python_version()} | {name: distribution_version(name) for name in VERSIONS_OF}
 
 
 def distribution_version(distribution: str) -> str | None:
