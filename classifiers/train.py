@@ -204,7 +204,7 @@ def _groups(sources: list[str], n_groups: int = 5) -> npt.NDArray[np.intp]:
     return np.unique(np.asarray(sources), return_inverse=True)[1] % n_groups
 
 
-def _measured(
+def _measured(  # noqa: PLR0917 - what was said at each stage
     truth: npt.NDArray[np.float32],
     raw: HeadScores,
     said: HeadScores,

@@ -35,7 +35,7 @@ The measures come from rows that the head did not learn from; the head that is s
     metavar="SET",
     help="A name in data/class_sets, a .toml file, or class names separated by ';'. Default: every label of the store.",
 )
-@click.option("--head", default="attention", show_default=True, metavar="NAME", help="attention or svc.")
+@click.option("--head", default="attention", show_default=True, metavar="NAME", help="attention or wide or svc.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting of the head; may be given again."
 )
