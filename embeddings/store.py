@@ -1,4 +1,4 @@
-"""Touches the disk: an embedding store, a folder of `part-*.parquet` and `spec.json`.
+"""Touches the disk: an embedding store, a folder of `part-*.parquet`, `spec.json` and perhaps `about.parquet`.
 
 A part appears whole or not at all. A store holds rows of one encoder, and refuses those of another.
 """
@@ -28,6 +28,8 @@ from ingest.files import atomic_path
 __all__ = ["EmbeddingStore", "EmbeddingTable", "PartWriter"]
 
 SPEC_FILE = "spec.json"
+ABOUT_FILE = "about.parquet"
+"""What the manifest told of each item beside its labels (see `ingest.manifest.keep_columns`); may be missing."""
 _RECORDED_VERSIONS = ("earshot", "numpy", "pyarrow", "soxr", "tensorflow", "ai-edge-litert", "librosa")
 
 

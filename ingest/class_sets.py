@@ -28,11 +28,14 @@ class ClassSet:
 
     mode: "single": a row has exactly one of the classes, the others are left out; scores sum to 1.
         "multi": a row may have any number of them, none included; scores are independent.
+    balanced: as many rows with none of the classes, nor a relative of one, as rows with one; the others are left out.
+        It makes a detector's accuracy of one half mean that it knows nothing.
     """
 
     title: str
     mode: Mode
     classes: tuple[SoundClass, ...]
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.classes]
@@ -47,6 +50,8 @@ class ClassSet:
             raise FormatError(f"class set {self.title}: {twice!r} stands twice; keep one of them")
         if self.mode == "single" and len(names) < 2:
             raise FormatError(f'class set {self.title}: mode "single" needs two classes or more; use mode "multi"')
+        if self.balanced and self.mode == "single":
+            raise FormatError(f'class set {self.title}: balanced is for mode "multi"; leave it out')
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,9 +62,14 @@ class ClassSet:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ClassSet":
-        """The inverse of `to_json`; also reads the tables of a .toml file."""
+        """The inverse of `to_json`; also reads the tables of a .toml file.
+
+        There `children = true` gives each class what is below its labels in the ontology, as `with_all_children` does.
+        """
         classes = tuple(SoundClass(c["name"], tuple(c["mids"])) for c in data["classes"])
-        return cls(data["title"], data["mode"], classes)
+        if data.get("children"):
+            classes = with_all_children(classes)
+        return cls(data["title"], data["mode"], classes, bool(data.get("balanced", False)))
 
 
 def audioset527() -> ClassSet:
@@ -128,6 +138,21 @@ def with_children(sound_class: SoundClass) -> SoundClass:
     """The class with everything below its labels in the ontology."""
     below = sorted(set().union(*(descendants(mid) for mid in sound_class.mids)) - set(sound_class.mids))
     return replace(sound_class, mids=(*sound_class.mids, *below))
+
+
+def with_all_children(classes: tuple[SoundClass, ...]) -> tuple[SoundClass, ...]:
+    """Each class with what is below its labels, except what is another's own label or below an earlier class.
+
+    So no label means two classes: Throat clearing, below Cough, stays a class of its own, and Cowbell, below Music and
+    below Animal, is the first one's.
+    """
+    own = {mid for c in classes for mid in c.mids}
+    found = []
+    for sound_class in classes:
+        below = [mid for mid in with_children(sound_class).mids if mid not in own]
+        own.update(below)
+        found.append(replace(sound_class, mids=(*sound_class.mids, *below)))
+    return tuple(found)
 
 
 def _first_repeated(names: Iterable[str]) -> str | None:
