@@ -7,13 +7,18 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from embeddings.embedding import Vectors
 from ingest.clip import Waveform
 from ingest.errors import UsageError
 
+if TYPE_CHECKING:
+    from embeddings.logmel import Patches
+
 PATCH_S = 0.96
+FRAME_S = 0.025
+"""What one vector of a spectrogram looks at; its patches are frames."""
 WINDOW_S = 10.0
 
 
@@ -148,6 +153,22 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class PatchEncoder(Encoder, Protocol):
+    """An encoder whose patches stand each for themselves: `encode` is `encode_patches` of `patches`.
+
+    Who listens to overlapping windows then embeds every patch once. A patch is log-mel, `logmel.PATCH_SAMPLES` long.
+    """
+
+    def patches(self, waveform: Waveform) -> "Patches":
+        """Float32 [samples] at `spec.sample_rate` -> log-mel patches float32 [n, 96, 64], n >= 1."""
+        ...
+
+    def encode_patches(self, patches: "Patches") -> Vectors:
+        """Log-mel patches [n, 96, 64] -> vectors [n, dim] of the spec's dtype."""
+        ...
+
+
 ENCODERS: dict[str, EncoderRow] = {
     row.name: row
     for row in (
@@ -168,6 +189,12 @@ ENCODERS: dict[str, EncoderRow] = {
                    "the TF-Hub YAMNet SavedModel", "https://tfhub.dev/google/yamnet/1"),
         EncoderRow("handcrafted", "embeddings.handcrafted", 0.96, 73, "float32", (), "librosa",
                    "MFCC, chroma, spectral shape, tempo; needs no weights", "McFee et al. 2015 (librosa)"),
+        EncoderRow("logmel", "embeddings.spectrogram", 0.01, 64, "float32", (), "scipy",
+                   "log-mel spectrogram, a vector a frame, for the CNN head",
+                   "tensorflow/models, research/audioset/yamnet", patch_s=FRAME_S),
+        EncoderRow("mfcc", "embeddings.spectrogram", 0.01, 40, "float32", (), "scipy",
+                   "20 MFCCs and their deltas, a vector a frame", "Davis & Mermelstein 1980; the HTK book, 5.9",
+                   patch_s=FRAME_S),
     )
 }  # fmt: skip
 

@@ -50,8 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: server.break_after]
             self.close_connection = True
         if self.command == "GET":
+            server.bytes_sent += len(body)  # counted first: a client may look as soon as it has the last byte
             self.wfile.write(body)
-            server.bytes_sent += len(body)
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 

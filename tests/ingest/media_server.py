@@ -124,9 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
             data = data[: len(data) // 2]
         step, pause_s = SPEEDS.get(fault, (1 << 20, 0.0))
         for offset in range(0, len(data), step):
-            self.wfile.write(data[offset : offset + step])
-            with self.server.lock:
+            with self.server.lock:  # counted first: a client may look as soon as it has the last byte
                 self.server.bytes_sent += len(data[offset : offset + step])
+            self.wfile.write(data[offset : offset + step])
             if pause_s and self.server.closing.wait(pause_s):
                 break
         if fault == "stalled":

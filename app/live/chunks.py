@@ -1,0 +1,119 @@
+"""Chunks of audio as they arrive, of any rate, layout and format, and their way to mono. Pure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.clip import Waveform
+from ingest.decode import downmix
+from ingest.errors import UsageError
+
+Samples = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.int32] | npt.NDArray[np.floating[Any]]
+
+MIN_RATE, MAX_RATE = 4_000, 384_000
+"""Hz. What lies outside is a number that was read wrongly."""
+MAX_CHANNELS = 64
+
+_PCM = {  # dtype -> (value of silence, full scale)
+    np.dtype(np.uint8): (128.0, 128.0),
+    np.dtype(np.int16): (0.0, 32_768.0),
+    np.dtype(np.int32): (0.0, 2_147_483_648.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive samples of one source.
+
+    samples: [n, channels], uint8, int16 or int32 PCM, or float in [-1, 1]. It may be kept for a while: a caller that
+        reuses its buffer hands over a copy.
+    sample_rate: in Hz.
+    """
+
+    samples: Samples
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 2 or not 1 <= self.samples.shape[1] <= MAX_CHANNELS:
+            raise UsageError(
+                f"samples: must be [n, channels] of 1 to {MAX_CHANNELS} channels, got {list(self.samples.shape)}; "
+                "reshape them first"
+            )
+        if self.samples.dtype not in _PCM and self.samples.dtype.kind != "f":
+            raise UsageError(
+                f"samples: must be uint8, int16, int32 or float, got {self.samples.dtype}; convert them first"
+            )
+        if not MIN_RATE <= self.sample_rate <= MAX_RATE:
+            raise UsageError(
+                f"sample_rate: must be {MIN_RATE} to {MAX_RATE} Hz, got {self.sample_rate}; say what the audio has"
+            )
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / self.sample_rate
+
+    @property
+    def channels(self) -> int:
+        return int(self.samples.shape[1])
+
+    def split(self, most_s: float) -> list["Chunk"]:
+        """The same audio in chunks of at most `most_s` seconds; views."""
+        most = max(1, int(most_s * self.sample_rate))
+        if len(self) <= most:
+            return [self]
+        return [Chunk(self.samples[at : at + most], self.sample_rate) for at in range(0, len(self), most)]
+
+
+def to_float(chunk: Chunk) -> npt.NDArray[np.float32]:
+    """Samples as float32 [n, channels] in [-1, 1], as a file of the same samples is read.
+
+    A sample that is not a finite number counts as silence: a live source cannot be asked to send it again.
+    """
+    silence, scale = _PCM.get(chunk.samples.dtype, (0.0, 1.0))
+    values = chunk.samples.astype(np.float32)
+    if silence:
+        values = values - np.float32(silence)
+    if scale != 1:
+        values = values / np.float32(scale)
+    elif not np.isfinite(values).all():
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return values
+
+
+def to_mono(chunk: Chunk) -> Waveform:
+    """The average of the channels, float32 [n]."""
+    return downmix(to_float(chunk))
+
+
+def from_pcm16(data: bytes | bytearray | memoryview, sample_rate: int = 16_000, channels: int = 1) -> Chunk:
+    """Little-endian 16-bit PCM, channels interleaved.
+
+    Raises:
+        UsageError: the bytes are not whole samples of every channel.
+    """
+    size = len(memoryview(data).cast("B"))
+    if channels < 1 or size % (2 * channels):
+        raise UsageError(
+            f"pcm16: must be whole samples of {channels} channels of 2 bytes, got {size} bytes; "
+            "keep what is left over for the next chunk"
+        )
+    samples = np.frombuffer(bytes(data), "<i2").astype(np.int16, copy=False)
+    return Chunk(samples.reshape(-1, channels), sample_rate)
+
+
+def from_av(frame: Any) -> Chunk:
+    """An `av.AudioFrame`, as aiortc hands them out (48 kHz, stereo, s16): packed or planar, any sample format."""
+    array = frame.to_ndarray()
+    channels = len(frame.layout.channels)
+    samples = array.T if frame.format.is_planar else array.reshape(-1, channels)
+    return Chunk(np.ascontiguousarray(samples), frame.sample_rate)
+
+
+def from_waveform(waveform: Waveform, sample_rate: int) -> Chunk:
+    """Mono float samples [n]."""
+    return Chunk(waveform[:, None], sample_rate)
