@@ -84,8 +84,15 @@ def command(  # noqa: PLR0917 - click passes them all by name
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         if host not in LOCAL and not settings.keys:
             click.echo(f"earshot: whoever reaches {address} may use it; --key keeps others out", err=True)
-        click.echo(f"serving {', '.join(loaded.names)} on {address}   (Ctrl-C stops it; {address}/docs says more)")
-        serve(loaded, settings, listener, client=CLIENT_FOLDER if client else None, log_requests=log_requests)
+        line = f"serving {', '.join(loaded.names)} on {address}   (Ctrl-C stops it; {address}/docs says more)"
+        serve(
+            loaded,
+            settings,
+            listener,
+            client=CLIENT_FOLDER if client else None,
+            log_requests=log_requests,
+            announce=lambda: click.echo(line),
+        )
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:
