@@ -1,0 +1,55 @@
+"""`earshot app`: the page that listens."""
+
+import sys
+from pathlib import Path
+
+import click
+
+DEFAULT_PORT = 8501
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  earshot app --model model                                   http://localhost:8501
+  earshot app --model model --model other --port 8600
+  earshot app --model model --address 0.0.0.0 --cert cert.pem --key key.pem      from a phone, see docs/live.md
+
+Without --model the page offers the models in models/, here and in data/models. Browsers give out the microphone on
+localhost or over HTTPS only. Nothing leaves this machine.
+"""
+)
+@click.option(
+    "--model", "models", multiple=True, type=click.Path(path_type=Path), help="A model to choose; may be given again."
+)
+@click.option("--port", type=click.IntRange(1, 65_535), default=DEFAULT_PORT, show_default=True, help="Of the page.")
+@click.option("--address", default="localhost", show_default=True, help="Where to listen; 0.0.0.0 for every network.")
+@click.option("--cert", type=click.Path(path_type=Path), help="HTTPS: the certificate, as PEM.")
+@click.option("--key", type=click.Path(path_type=Path), help="HTTPS: its private key, as PEM.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    default=Path("earshot-sounds"),
+    show_default=True,
+    help="Folder for recordings and taught clips.",
+)
+@click.option("--listeners", type=click.IntRange(1), default=16, show_default=True, help="At once, at most.")
+@click.option("--open/--no-open", "browser", default=False, help="Open a browser.")
+def command(  # noqa: PLR0917 - click passes them all by name
+    models: tuple[Path, ...],
+    port: int,
+    address: str,
+    cert: Path | None,
+    key: Path | None,
+    weights: Path | None,
+    keep: Path,
+    listeners: int,
+    browser: bool,
+) -> None:
+    """Show the page that listens: live, recordings, teaching, models."""
+    from app.page.serving import Serving, serve
+    from app.page.settings import PageSettings
+
+    settings = PageSettings(models, weights, keep, listeners)
+    sys.exit(serve(settings, Serving(address, port, cert, key, browser)))

@@ -1,0 +1,126 @@
+"""The teach view: answers are marked, and kept for the next training."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from app.live.chunks import from_waveform
+from app.live.recording import to_segment
+from app.page import parts, teaching
+from app.page.candidates import Candidate, of_listener, of_recording, unmarked_first
+from app.page.pictures import mel_of, mel_picture
+from app.page.session import Session
+from app.page.teaching import NONE_OF_THESE
+from ingest.clip import Waveform
+from ingest.errors import UsageError
+
+OTHER, UNKNOWN = "Another sound \u2026", "I do not know"
+SIGN = {True: "\u2713 ", False: ""}
+
+
+def show(session: Session) -> None:
+    import streamlit as st
+
+    folder = session.settings.keep_dir / "taught"
+    found = _candidates(session)
+    left, right = st.columns([7, 5])
+    with left:
+        if found:
+            _mark(session, found)
+        else:
+            st.html(parts.note("Nothing to teach yet", "Listen for a while, or bring a clip: its answers show here."))
+    with right:
+        last = st.session_state.get("kept-last", "")
+        st.html(parts.taught(teaching.counts(folder), str(folder), last))
+        st.html('<h2 class="section">Train with them</h2>')
+        st.caption(_what_it_does(session, folder))
+        st.code("\n".join(teaching.commands(folder, session.engine.bundle)), language="sh", wrap_lines=True)
+
+
+def _what_it_does(session: Session, folder: Path) -> str:
+    bundle = session.engine.bundle
+    old = (
+        "Adds the clips to the sounds that this model learnt from"
+        if teaching.old_store(bundle)
+        else ("Learns from the clips alone: the embeddings that this model learnt from are not here")
+    )
+    new = teaching.strangers(folder, bundle)
+    left_out = f" Left out until --classes names them: {', '.join(new)}." if new else ""
+    return f"{old}, and makes a new model where Earshot runs; the old one stays.{left_out}"
+
+
+def _candidates(session: Session) -> list[Candidate]:
+    import streamlit as st
+
+    listening, spec = session.intake.listening, session.engine.bundle.spec
+    found = of_listener(listening, listening.snapshot() if listening is not None else None)
+    if (clip := st.session_state.get("clip")) is not None:
+        found += of_recording(clip[1], clip[2], spec)
+    if (recording := st.session_state.get("wav-result")) is not None:
+        found += of_recording(recording[1], recording[0][0].read_bytes(), spec)
+    names = session.engine.class_names  # of another model that was chosen before: its answers cannot be marked here
+    found = [candidate for candidate in found if candidate.prediction.class_names == names]
+    return unmarked_first({c.key: c for c in found}.values(), st.session_state.setdefault("marked", set()))
+
+
+def _mark(session: Session, found: list[Candidate]) -> None:
+    import streamlit as st
+
+    by_key = {candidate.key: candidate for candidate in found}
+    marked: set[str] = st.session_state["marked"]
+    key = st.selectbox(
+        "Which answer?", list(by_key), format_func=lambda key: SIGN[key in marked] + by_key[key].title, key="which"
+    )
+    candidate = by_key[key]
+    waveform = candidate.read()
+    if waveform is None:
+        st.html(parts.note("Its sound is gone", "Only the last five minutes of a session are kept."))
+        return
+    st.html(parts.moment_card(candidate.answer, candidate.detail, mel_picture(mel_of(waveform))))
+    st.audio(np.clip(waveform, -1, 1), sample_rate=candidate.sample_rate)
+    if key in marked:
+        st.success("Kept. Choose the next one, or say it again to keep it twice.")
+    right, wrong = st.columns(2)
+    pressed = right.button(
+        f"Right: {candidate.answer}", icon=":material/check:", width="stretch", type="primary", key="right"
+    )
+    if pressed:
+        _keep(session, candidate, waveform, right=True, truth=None)
+    with wrong.popover("Wrong \u2026", icon=":material/close:", width="stretch", key="wrong"):
+        _ask(session, candidate, waveform)
+
+
+def _ask(session: Session, candidate: Candidate, waveform: Waveform) -> None:
+    import streamlit as st
+
+    said = candidate.prediction.answer
+    options = [name for name in session.engine.class_names if name != said]
+    options += [*([NONE_OF_THESE] if said is not None else []), OTHER, UNKNOWN]
+    truth: str | None = st.selectbox("What was it?", options, key="truth")
+    if truth == OTHER:
+        truth = st.text_input("Its name", key="other", max_chars=teaching.MOST_NAME)
+    if st.button("Keep it", type="primary", key="keep"):
+        _keep(session, candidate, waveform, right=False, truth=None if truth == UNKNOWN else truth)
+
+
+def _keep(session: Session, candidate: Candidate, waveform: Waveform, *, right: bool, truth: str | None) -> None:
+    import streamlit as st
+
+    try:
+        mark = teaching.mark_of(candidate.prediction.answer, right=right, truth=truth)
+        path = teaching.keep(
+            session.settings.keep_dir / "taught",
+            to_segment(from_waveform(waveform, candidate.sample_rate)),
+            mark,
+            candidate.prediction,
+            session.engine.bundle,
+            source=candidate.source,
+            at=datetime.now(UTC),
+        )
+    except UsageError as error:
+        st.error(str(error))
+        return
+    st.session_state["marked"].add(candidate.key)
+    st.session_state["kept-last"] = str(path)
+    st.rerun()
