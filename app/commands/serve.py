@@ -27,8 +27,9 @@ Ctrl-C or SIGTERM stops it; requests that are there are answered first.
 """
 )
 @click.option(
-    "--model", "models", multiple=True, required=True, metavar="FOLDER",
-    help="A model to serve, as FOLDER or NAME=FOLDER; may be given several times. The first is the default.",
+    "--model", "models", multiple=True, required=True, metavar="NAME_OR_FOLDER",
+    help="A folder, or a name of `earshot models list`; NAME=FOLDER for another name. May be given again; the first "
+    "is the default.",
 )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port; 0 for a free one.")
