@@ -76,8 +76,8 @@ def fit_sigmoid(truth: Flags, logits: Floats, weights: Floats | None = None) -> 
     """
     if truth.all() or not truth.any():
         return 1.0, 0.0
-    weights = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
-    x, positive, negative = _histogram(truth, np.asarray(logits, np.float64), weights)
+    heavy = np.ones(len(truth), np.float64) if weights is None else weights.astype(np.float64)
+    x, positive, negative = _histogram(truth, np.asarray(logits, np.float64), heavy)
     n_positive, n_negative = positive.sum(), negative.sum()
     high, low = (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2)
     wanted, total = positive * high + negative * low, positive + negative
@@ -130,8 +130,8 @@ def _histogram(
     """Mean logit of each filled cell, and the weight of positives and of negatives in it."""
     low, high = float(x.min()), float(x.max())
     cell = np.minimum(((x - low) / max(high - low, 1e-12) * HISTOGRAM).astype(np.intp), HISTOGRAM - 1)
-    positive = np.bincount(cell, weights * truth, HISTOGRAM)
-    negative = np.bincount(cell, weights * ~truth, HISTOGRAM)
-    centre = np.bincount(cell, weights * x, HISTOGRAM)
+    positive: npt.NDArray[np.float64] = np.bincount(cell, weights * truth, HISTOGRAM).astype(np.float64)
+    negative: npt.NDArray[np.float64] = np.bincount(cell, weights * ~truth, HISTOGRAM).astype(np.float64)
+    centre: npt.NDArray[np.float64] = np.bincount(cell, weights * x, HISTOGRAM).astype(np.float64)
     filled = positive + negative > 0
     return centre[filled] / (positive + negative)[filled], positive[filled], negative[filled]

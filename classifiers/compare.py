@@ -160,20 +160,24 @@ def family_of(head: str) -> str:
 def choose_heads(text: str) -> tuple[str, ...]:
     """The heads that `--heads` means: "all", names and families, separated by commas; each once, in the given order.
 
+    A family is named as such ("shallow"), or with "-family" behind it where a head has the same name.
+
     Raises:
         UsageError: a name that is neither.
     """
-    families = sorted({family_of(name) for name in HEADS})
+    families = dict.fromkeys(family_of(name) for name in HEADS)
     chosen: list[str] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
+        family = word.removesuffix("-family")
         if word in HEADS:
             chosen.append(word)
-        elif word == "all" or word in families:
-            chosen += [name for name in HEADS if word in ("all", family_of(name))]
+        elif word == "all" or family in families:
+            chosen += [name for name in HEADS if word == "all" or family == family_of(name)]
         else:
+            named = (f"{name}-family" if name in HEADS else name for name in families)
             raise UsageError(
                 f"--heads: no head or family named {word!r}; choose of {', '.join(HEADS)}; "
-                f"families are {', '.join(families)}; all means every head"
+                f"families are {', '.join(named)}; all means every head"
             )
     if not chosen:
         raise UsageError("--heads: names no head; give names separated by ',', or all")

@@ -140,7 +140,7 @@ def select_scores(said: HeadScores, rows: npt.NDArray[np.bool_]) -> HeadScores:
 
 
 def _fit_single(neutral: Decision, truth: Floats, said: HeadScores, keep: float) -> Decision:
-    has_class = truth.any(axis=1)
+    has_class = truth.sum(axis=1) > 0
     if not has_class.any():
         return neutral
     temperature = fit_temperature(truth[has_class], log_scores(said.scores[has_class]))

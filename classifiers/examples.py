@@ -11,6 +11,8 @@ from classifiers.measured import Measured
 from embeddings.embedding import item_key
 
 PER_KIND = 6
+CANDIDATES = 2000
+"""So many of the worst are looked at; the rest is never sorted."""
 MIN_PATCHES = 3
 """Of fewer patches attention says nothing."""
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
@@ -88,7 +90,10 @@ def _pick(
     chosen: list[tuple[int, int]] = []
     sources: set[str] = set()
     classes: set[int] = set()
-    order = np.argsort(-worth, axis=None, kind="stable")[: 2000 + most]
+    flat = worth.ravel()
+    few = min(len(flat), CANDIDATES)
+    order = np.argpartition(-flat, few - 1)[:few]
+    order = order[np.lexsort((order, -flat[order]))]
     for row, c in zip(*np.unravel_index(order, worth.shape), strict=True):
         if len(chosen) == most or worth[row, c] < 0:
             break

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from classifiers.metrics import Flags, Scores
 
 LEVEL = 0.95
-MAX_REPLICATES, MIN_REPLICATES = 1000, 200
+MAX_REPLICATES, MIN_REPLICATES = 1000, 100
 CELLS = 100_000_000
 """Replicates x rows x classes that are worked through, about a second; many rows and classes get fewer replicates."""
 
@@ -79,8 +79,9 @@ def measure_intervals(
     """
     drawn = draw_sources(sources, np.random.default_rng(0), n_replicates(*truth.shape))
     made = replicate(truth, scores, said, drawn, mode)
-    n_sources = len(set(sources))
-    of_class = [len({s for s, has in zip(sources, column, strict=True) if has}) for column in truth.T]
+    group = np.unique(np.asarray(sources), return_inverse=True)[1]
+    n_sources = int(group.max()) + 1
+    of_class = [len(np.unique(group[column])) for column in truth.T]
     per_class = {
         name: {
             measure: interval(values[:, c]) if of_class[c] > 1 else None for measure, values in made.per_class.items()

@@ -46,7 +46,7 @@ def measure_rejection(
     keep: float = KEEP,
 ) -> Rejection:
     """Measure calibrated scores of rows with a class and of background, whose truth is all 0. Needs some of each."""
-    known, has_class = known_scores(said, "single"), truth.any(axis=1)
+    known, has_class = known_scores(said, "single"), truth.sum(axis=1) > 0
     threshold = np.quantile(known[has_class], 1 - keep, method="lower")
     accepted = ~has_class & (known >= threshold)
     taken = np.bincount(said.scores[accepted].argmax(axis=1), minlength=truth.shape[1])

@@ -127,12 +127,23 @@ def render_card(info: BundleInfo) -> str:
         "",
         "## Limits",
         "",
-        "- It knows its classes only: other sounds are given to one of them"
-        + (" (scores sum to 1)." if info.class_set.mode == "single" else ", or to none when all scores are low."),
+        f"- It knows its classes only: {_of_other_sounds(info)}.",
         f"- It takes vectors of the encoder {info.spec.encoder} and refuses others.",
         "- The measures hold for sounds like those it was trained on.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_other_sounds(info: BundleInfo) -> str:
+    """What becomes of sounds that are none of the classes."""
+    if info.class_set.mode == "multi":
+        return "of other sounds it says none when all scores are low"
+    if info.background:
+        return (
+            f"it learned other sounds as background, and rejects those that are not known well enough to keep "
+            f"{info.decision.keep:.0%} of its classes"
+        )
+    return "other sounds are given to one of them (scores sum to 1), as nothing taught it background: --background"
 
 
 def headline(metrics: Metrics) -> list[tuple[str, str, str]]:

@@ -1,12 +1,12 @@
-"""Learns every label of the store, then reads your classes off: much can be learned from rows that have none of them.
+"""Learns every label of the store, then reads your classes off: rows that have none of them teach much too.
 
-A *generalist* learns all frequent labels of the store side by side, each against the rest: patches go through one layer,
-attention heads pool them. Where exactly one class is the answer ("single"), *specialists*, which learn from the rows of
-the classes alone, have their say too: the scores are a blend of both. `known` is the generalist's: 1 - prod(1 - p) over
-the classes, for it has seen what else there is.
+A *generalist* learns all frequent labels of the store side by side, each against the rest: patches go through one
+layer, attention heads pool them. Where exactly one class is the answer ("single"), *specialists*, which learn from the
+rows of the classes alone, have their say too: the scores are a blend of both. `known` is the generalist's,
+1 - prod(1 - p) over the classes, for it has seen what else there is.
 
-Sources: Caruana, "Multitask learning" (1997); multi-head attention over VGGish patches: Yu et al., "Multi-level attention
-model for weakly supervised audio classification" (DCASE 2018); mixup: Zhang et al. (ICLR 2018).
+Sources: Caruana, "Multitask learning" (1997); multi-head attention over VGGish patches: Yu et al., "Multi-level
+attention model for weakly supervised audio classification" (DCASE 2018); mixup: Zhang et al. (ICLR 2018).
 """
 
 import math
@@ -55,8 +55,8 @@ class WideSettings:
     specialists: how many; 0 leaves the scores to the generalist.
     specialist_hidden, specialist_steps: their width and steps of 64 rows.
     blend: the generalist's part in the scores, 0 to 1.
-    prior: exponent of the classes' frequency that is divided out of the scores: 0 for the most rows right, 1 for classes
-        that count alike.
+    prior: exponent of the classes' frequency that is divided out of the scores: 0 for the most rows right, 1 for
+        classes that count alike.
     """
 
     hidden: int = 768
@@ -75,7 +75,7 @@ class WideSettings:
     specialist_hidden: int = 512
     specialist_steps: int = 840
     blend: float = 0.5
-    prior: float = 0.5
+    prior: float = 0.7
 
     def __post_init__(self) -> None:
         if self.pooled % self.pools:
@@ -137,7 +137,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     reading = Reading(
         dim=data.spec.dim,
         dtype=data.spec.dtype,
-        scale=1 / scaling.std,
+        scale=np.reciprocal(scaling.std),
         offset=-scaling.mean / scaling.std,
         n_classes=len(data.class_names),
         single=single,
@@ -222,6 +222,7 @@ def _fit_generalist(  # noqa: PLR0917 - all of one fit
     built = build_generalist(
         data.spec.dim,
         log_odds,
+        len(data.class_names),
         hidden=settings.hidden,
         pools=settings.pools,
         pooled=settings.pooled,
@@ -231,9 +232,8 @@ def _fit_generalist(  # noqa: PLR0917 - all of one fit
     rate = _schedule(settings.learning_rate, per_epoch * epochs, settings.warmup_steps)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_list=[v for v in built.trained.trainable_variables if len(v.shape) < 2])
-    built.trained.compile(
-        optimizer, keras.losses.BinaryCrossentropy(from_logits=True), loss_weights=float(labels.shape[1])
-    )
+    each = keras.losses.BinaryCrossentropy(from_logits=True)
+    built.trained.compile(optimizer, each, loss_weights=float(labels.shape[1]))
     for step in range(per_epoch * epochs):
         if step % per_epoch == 0:
             batches = np.array_split(rng.permutation(n), per_epoch)

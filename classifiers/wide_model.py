@@ -1,4 +1,4 @@
-"""The graphs of the wide head: to train, and around them one that takes vectors as stored. Imports Keras when called."""
+"""The graphs of the wide head: those that are trained, and around them one that takes vectors as stored."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +25,12 @@ class Generalist:
     used: Any
 
 
-def build_generalist(dim: int, log_odds: Floats, *, hidden: int, pools: int, pooled: int, dropout: float) -> Generalist:
+def build_generalist(
+    dim: int, log_odds: Floats, n_classes: int, *, hidden: int, pools: int, pooled: int, dropout: float
+) -> Generalist:
     """Attention heads over patches, each brought down by a layer of its own, side by side under all labels.
+
+    For the classes, the first labels, patches vote too, and say how much their votes count: the mean of both counts.
 
     Args:
         log_odds: [labels], what the logits start from. Starting from 0 spends most of the training on learning that
@@ -42,20 +46,30 @@ def build_generalist(dim: int, log_odds: Floats, *, hidden: int, pools: int, poo
     focus = _over_patches(layers.Dense(pools, name="focus")(seen), mask)
     vectors = ops.concatenate([ops.sum(focus[..., i : i + 1] * seen, axis=1) for i in range(pools)], axis=-1)
 
+    voting = layers.SpatialDropout1D(dropout)(seen)
+    vote = layers.Dense(n_classes, name="votes")
+    weights = _over_patches(layers.Dense(n_classes, name="weights")(voting), mask)
+    ballot = ops.sum(weights * vote(voting), axis=1)
+
     normalise = layers.BatchNormalization(momentum=0.9, name="pooled")
     normalise_late = layers.BatchNormalization(momentum=0.9, name="projected")
     drop, drop_late = layers.Dropout(dropout), layers.Dropout(dropout)
     project = [layers.Dense(pooled // pools, use_bias=False, name=f"project_{i}") for i in range(pools)]
     labels = layers.Dense(len(log_odds), name="labels")
 
-    def finish(vectors: Any) -> Any:
+    def finish(vectors: Any, ballot: Any) -> Any:
         ready = drop(normalise(vectors))
         parts = [layer(ready[:, i * hidden : (i + 1) * hidden]) for i, layer in enumerate(project)]
-        return labels(drop_late(ops.relu(normalise_late(ops.concatenate(parts, axis=-1)))))
+        logits = labels(drop_late(ops.relu(normalise_late(ops.concatenate(parts, axis=-1)))))
+        return ops.concatenate([(logits[:, :n_classes] + ballot) / 2, logits[:, n_classes:]], axis=-1)
 
-    trained = keras.Model([x, mask, share], finish(share * vectors + (1 - share) * ops.flip(vectors, axis=0)))
+    def blended(values: Any) -> Any:
+        return share * values + (1 - share) * ops.flip(values, axis=0)
+
+    trained = keras.Model([x, mask, share], finish(blended(vectors), blended(ballot)))
     labels.bias.assign(log_odds)
-    return Generalist(trained, keras.Model([x, mask], finish(vectors), name="generalist"))
+    vote.bias.assign(log_odds[:n_classes])
+    return Generalist(trained, keras.Model([x, mask], finish(vectors, ballot), name="generalist"))
 
 
 def build_specialist(dim: int, n_classes: int, *, hidden: int, dropout: float) -> Any:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Examples:
   earshot compare emb                                             every head, every label of the store is a class
   earshot compare emb --classes city10 --heads svc,attention
-  earshot compare emb --classes city10 --heads shallow --seeds 3 --out shallow-heads
+  earshot compare emb --classes city10 --heads shallow,attention-family --seeds 3 --out table
   earshot compare emb --set svc.folds=5 --set attention.epochs=30 --heads svc,attention --json
 
 Every head learns and is measured on the same splits, which never share a source. Stopped at any moment, the same

@@ -40,7 +40,8 @@ The measures come from rows that the head did not learn from; the head that is s
     default="attention",
     show_default=True,
     metavar="NAME",
-    help="attention, svc, logistic, cnn ...; docs/heads.md tells them apart, and a name that is none lists them all.",
+    help="attention, ensemble, wide, svc, logistic, cnn, yamnet-native ...; docs/heads.md tells them apart, and a name "
+    "that is none lists them all.",
 )
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting of the head; may be given again."

@@ -105,7 +105,7 @@ def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--head", "woods"], "attention, svc"),
+        (["--head", "woods"], "choose one of attention, "),
         (["--classes", "no such thing"], "--classes"),
         (["--classes", "Siren;Jackhammer"], "no row has 'Jackhammer'"),
         (["--protocol", "folds"], "use --protocol cv5"),

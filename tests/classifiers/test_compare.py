@@ -163,7 +163,11 @@ def test_other_settings_rows_or_sources_are_other_results(tmp_path: Path) -> Non
 def test_heads_are_named_by_name_family_or_all() -> None:
     assert choose_heads("all") == ("good", "bad", "picky")
     assert choose_heads(" bad, good,bad") == ("bad", "good")
-    assert choose_heads("tests_nearest") == ("good", "bad", "picky")
+    assert choose_heads("tests_nearest") == choose_heads("tests_nearest-family") == ("good", "bad", "picky")
+    heads.HEADS["tests_nearest"] = replace(heads.HEADS["good"], name="tests_nearest")
+    assert choose_heads("tests_nearest") == ("tests_nearest",)
+    assert choose_heads("tests_nearest-family") == ("good", "bad", "picky", "tests_nearest")
+    del heads.HEADS["tests_nearest"]
     assert family_of("good") == "tests_nearest"
     with pytest.raises(UsageError, match="no head or family named 'tree'; choose of good, bad"):
         choose_heads("good,tree")

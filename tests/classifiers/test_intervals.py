@@ -18,7 +18,7 @@ TIED = arrays(np.float64, (40, 3), elements=st.sampled_from(np.linspace(0, 1, 9)
 WEIGHTS = arrays(np.uint16, 40, elements=st.integers(0, 3))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(arrays(np.int8, (40, 3), elements=st.integers(0, 1)), TIED, WEIGHTS)
 def test_replicates_agree_with_scikit_learns_weighted_measures(
     labels: np.ndarray, scores: np.ndarray, drawn: np.ndarray
@@ -130,7 +130,7 @@ def test_what_cannot_be_said_has_no_interval() -> None:
 
 def test_many_rows_and_classes_get_fewer_replicates() -> None:
     assert n_replicates(400, 10) == 1000
-    assert n_replicates(20_000, 527) == 200
+    assert n_replicates(20_000, 527) == 100
 
 
 @pytest.mark.parametrize("mode", ["single", "multi"])
@@ -169,7 +169,7 @@ def test_confidence_counts_every_answer() -> None:
     made = measure_confidence(truth, scores, answers(scores, "single"))
     assert (made.right, made.wrong) == (2, 2)
     assert (made.mean_right, made.mean_wrong) == (pytest.approx(0.95), pytest.approx(0.65))
-    assert made.right_bins[-1] == 2  # 1.0 is in the last bin
+    assert made.right_bins[-1] == 1  # 1.0 is in the last bin, not behind it
     nothing = measure_confidence(truth, scores, np.zeros_like(truth))
     assert (nothing.mean_right, nothing.mean_wrong) == (None, None)
 
