@@ -23,6 +23,7 @@ def show(session: Session) -> None:
         "Mode",
         [STREAM, WAV],
         default=st.session_state.get("mode-chosen", STREAM),
+        required=True,
         label_visibility="collapsed",
         key="mode",
         help="Listen all the time, or record ten seconds, keep them as a file and classify them.",

@@ -20,7 +20,8 @@ from playwright.sync_api import Browser, Page, Playwright
 from ingest.audio import read_clip
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_MS = 90_000
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_MS = 60_000
 """For what takes a second on a machine that has nothing else to do."""
 
 FLAGS = (
@@ -43,9 +44,7 @@ def why_not() -> str:
 
 
 def chromium() -> str | None:
-    return next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 def _has_address() -> bool:
@@ -137,6 +136,7 @@ def open_page(browser: Browser, server: Server, view: str = "live") -> Page:
     """A new visitor."""
     page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
     page.set_default_timeout(PATIENCE_MS)
+    page.on("console", lambda said: print(time.strftime("%X"), said.type, said.text[:200]))  # shown when a test fails
     page.goto(f"{server.url}/?view={view}")
     page.get_by_role("button", name="Listen").wait_for()
     return page
