@@ -42,9 +42,13 @@ class Serving:
     browser: bool = False
 
     @property
+    def host(self) -> str:
+        """The name under which a browser on this machine reaches it."""
+        return "localhost" if self.address in ("0.0.0.0", "::", "localhost", "127.0.0.1") else self.address
+
+    @property
     def url(self) -> str:
-        host = "localhost" if self.address in ("0.0.0.0", "::", "localhost", "127.0.0.1") else self.address
-        return f"{'https' if self.cert else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.cert else 'http'}://{self.host}:{self.port}"
 
 
 def flags(serving: Serving) -> list[str]:
@@ -56,6 +60,8 @@ def flags(serving: Serving) -> list[str]:
         "server.fileWatcherType": "none",
         "server.maxUploadSize": MOST_UPLOAD_MB,
         "browser.gatherUsageStats": False,
+        "browser.serverAddress": serving.host,  # or Streamlit asks a server on the internet for our address
+        "logger.hideWelcomeMessage": True,
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
         "logger.level": "warning",

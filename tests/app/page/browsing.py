@@ -83,19 +83,42 @@ class Server:
 @contextmanager
 def serve(folder: Path, *options: str) -> Iterator[Server]:
     """Run `earshot app` in `folder` until the block ends."""
+    port, keep = _free_port(), folder / "kept"
+    words = ["app.cli", "app", "--port", str(port), "--keep", str(keep), *options]
+    with _running(words, folder, port, {"PYTHONPATH": str(ROOT)}) as server:
+        yield server
+
+
+@contextmanager
+def serve_script(folder: Path) -> Iterator[Server]:
+    """Let Streamlit run the page's script in `folder`, as hosts do, until the block ends."""
+    port = _free_port()
+    words = ["streamlit", "run", str(ROOT / "app/page/script.py"), "--server.headless=true", f"--server.port={port}"]
+    with _running(words, folder, port, {}) as server:
+        yield server
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    keep, log = folder / "kept", folder / "server.log"
-    words = [sys.executable, "-m", "app.cli", "app", "--port", str(port), "--keep", str(keep), *options]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _running(words: list[str], folder: Path, port: int, environment: dict[str, str]) -> Iterator[Server]:
+    log = folder / "server.log"
     begun = time.monotonic()
     with log.open("wb") as file:
         process = subprocess.Popen(
-            words, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=file, stderr=subprocess.STDOUT
+            [sys.executable, "-m", *words],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=file,
+            stderr=subprocess.STDOUT,
         )
     try:
         _wait_until_it_answers(process, port, log)
-        yield Server(process, port, keep, log, time.monotonic() - begun)
+        yield Server(process, port, folder / "kept", log, time.monotonic() - begun)
     finally:
         process.terminate()
         process.wait(30)

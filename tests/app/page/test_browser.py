@@ -7,7 +7,19 @@ import pytest
 
 from ingest.audio import read_clip
 from ingest.datasets import choose_dataset
-from tests.app.page.browsing import PATIENCE_MS, ROOT, Server, browse, go, hears, microphone, open_page, serve, why_not
+from tests.app.page.browsing import (
+    PATIENCE_MS,
+    ROOT,
+    Server,
+    browse,
+    go,
+    hears,
+    microphone,
+    open_page,
+    serve,
+    serve_script,
+    why_not,
+)
 
 if WHY_NOT := why_not():
     pytest.skip(WHY_NOT, allow_module_level=True)
@@ -167,8 +179,10 @@ def test_a_refused_microphone_says_what_to_do(playwright: Playwright, server: Se
         expect(page.locator(".hero .remedy").first).to_contain_text("Allow it for this page")
 
 
-def test_without_a_model_it_says_how_to_make_one(playwright: Playwright, tmp_path: Path) -> None:
-    with serve(tmp_path) as server, browse(playwright, None) as browser:
+def test_a_host_that_runs_the_script_without_a_model_says_how_to_make_one(
+    playwright: Playwright, tmp_path: Path
+) -> None:
+    with serve_script(tmp_path) as server, browse(playwright, None) as browser:
         page = browser.new_page()
         page.goto(server.url)
         expect(page.locator(".hero")).to_contain_text("earshot train", timeout=90_000)
