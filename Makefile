@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help setup demo test test-quick lint format bench lock clean
+.PHONY: help setup demo test test-quick lint format bench models lock clean
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -42,6 +42,19 @@ format: setup   ## let ruff mend what it can
 
 bench: setup    ## every benchmark, floor and all, in one run
 	$(BIN)/python -m bench
+
+# What is trained for data/models. Short weights cost nothing that can be measured: docs/recipes.md.
+FEATURES ?= features.tar.gz
+CITY_HEAD ?= --head wide --background all
+AUDIOSET_HEAD ?= --head attention --protocol none
+PACK ?= --weights int8
+models: setup   ## the models in data/models anew: make models FEATURES=features.tar.gz
+	$(BIN)/earshot ingest features "$(FEATURES)" --split bal_train --out build/bal
+	$(BIN)/earshot train build/bal --classes city10 $(CITY_HEAD) --out build/city10
+	$(BIN)/earshot models pack build/city10 $(PACK) --out data/models/city10
+	$(BIN)/earshot train build/bal --classes audioset527 $(AUDIOSET_HEAD) --out build/audioset527
+	$(BIN)/earshot models pack build/audioset527 $(PACK) --out data/models/audioset527
+	$(BIN)/python -m pytest tests/app/test_models.py -k came_along
 
 lock:           ## requirements.txt anew from pyproject.toml (needs uv)
 	uv pip compile --upgrade --universal --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \

@@ -15,10 +15,15 @@ COMMANDS = {
     "ingest": "Sounds in: AudioSet's segments, labelled folders, released features.",
     "embed": "Audio -> an embedding store, resumable.",
     "export": "A store -> AudioSet tfrecords, plain Parquet or npz.",
+    "plot": "What the features see of a sound, as a picture.",
     "train": "A store -> a model with honest numbers and a report.",
+    "compare": "Several heads on the same rows and splits, in one table.",
     "evaluate": "Measure a model on a labelled store.",
     "predict": "What is in these sounds, per ten seconds.",
+    "recipe": "Known problems end to end: data, heads, table, report.",
+    "models": "Models ready to use: list, make without training, pack.",
     "app": "A page in the browser that listens, live and to recordings.",
+    "serve": "Predictions over HTTP and WebSocket.",
 }
 """Subcommand -> what `earshot --help` says of it. It is the click command named `command` in app/commands/<name>.py,
 imported only when it is called: the list of commands needs no more than this table."""

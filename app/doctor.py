@@ -36,6 +36,8 @@ PACKAGES = {
     "av": "reading audio that soundfile does not know, and `earshot ingest youtube`",
     "requests": "fetching weights and metadata",
     "sklearn": "training",
+    "xgboost": "the head xgboost",
+    "matplotlib": "`earshot plot`",
     "ai_edge_litert": "YAMNet",
     "yt_dlp": "`earshot ingest youtube`",
 }

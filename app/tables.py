@@ -1,10 +1,51 @@
 """Tables for the terminal. Pure."""
 
+from classifiers.measured import Measured
 from classifiers.metrics import Metrics
+from classifiers.numbers import format_interval, format_number
 from classifiers.rejection import Rejection
-from classifiers.report import format_number, headline
+from classifiers.report import INTERVAL_OF, headline
+from classifiers.slices import Slice
 
 MAX_CLASSES = 40
+
+
+def measured_text(measured: Measured) -> str:
+    """All measures for the terminal: the table, how sure they are, calibration, background and slices."""
+    parts = [metrics_table(measured.metrics), certainty_lines(measured)]
+    if measured.rejection:
+        parts.append(rejection_lines(measured.rejection))
+    parts += [slices_table(column, slices) for column, slices in measured.slices.items()]
+    return "\n\n".join(parts)
+
+
+def certainty_lines(measured: Measured) -> str:
+    """Intervals and calibration, a line each."""
+    intervals = measured.intervals
+    ranges = [
+        f"{label} {format_interval(interval)}"
+        for label, name in INTERVAL_OF.items()
+        if (interval := intervals.overall[name])
+    ]
+    sure = measured.confidence
+    return (
+        f"  95 % intervals over {intervals.sources:,} sources: {', '.join(ranges) or 'none, of one source'}\n"
+        f"  calibration error {format_number(measured.calibration.ece)} ({measured.calibration.of}); right answers "
+        f"score {format_number(sure.mean_right, 2)} on average, wrong ones {format_number(sure.mean_wrong, 2)}"
+    )
+
+
+def slices_table(column: str, slices: list[Slice]) -> str:
+    """A line for each value of a column."""
+    width = max(len(column), *(len(part.value) for part in slices))
+    lines = [f"  {column:<{width}}  {slices[0].headline:>8}  95 % interval    rows"]
+    for part in slices:
+        value = part.metrics.accuracy if part.headline == "accuracy" else part.metrics.mAP
+        lines.append(
+            f"  {part.value:<{width}}  {format_number(value):>8}  {format_interval(part.interval):<13}  "
+            f"{part.metrics.n:>6}"
+        )
+    return "\n".join(lines)
 
 
 def metrics_table(metrics: Metrics) -> str:
@@ -24,10 +65,17 @@ def metrics_table(metrics: Metrics) -> str:
     return "\n".join(lines)
 
 
-def rejection_line(rejection: Rejection) -> str:
-    """How background fares, on one line."""
-    return (
+def rejection_lines(rejection: Rejection) -> str:
+    """How background fares, in two lines."""
+    lines = (
         f"  background ({rejection.n} rows): AUC {format_number(rejection.auc)}; with {rejection.keep:.0%} of the "
         f"classes kept {rejection.accepted_at_keep:.0%} of it is taken for one of them; at the model's own working "
         f"point {rejection.kept:.0%} and {rejection.accepted:.0%}"
+    )
+    if rejection.largest_share_ratio is None:
+        return lines
+    most = sorted(rejection.shares.items(), key=lambda item: -item[1])[:3]
+    return lines + (
+        f"\n  it is taken for {', '.join(f'{name} ({share:.0%})' for name, share in most)}; "
+        f"no class collects more than {rejection.largest_share_ratio:.1f} times its share"
     )

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.heads import FittedHead, Head, HeadScores, Progress, Runtime, TrainingData, fit_head, load_head
+from classifiers.heads import (
+    FittedHead,
+    Head,
+    HeadScores,
+    Progress,
+    Runtime,
+    TrainingData,
+    fit_head,
+    head_row,
+    load_head,
+)
 from embeddings.embedding import Vectors
 from ingest.class_sets import Mode
 
@@ -46,7 +56,7 @@ def fit_with_background(
     name: str, data: TrainingData, seed: int, progress: Progress, changes: Mapping[str, Any]
 ) -> FittedHead:
     """Train a head by name; where `data` has background, the head learns that too. Arguments as `fit_head`."""
-    if not has_background(data):
+    if not has_background(data) or head_row(name).knows_background:
         return fit_head(name, data, seed, progress, changes)
     none = 1 - data.targets.sum(axis=1, keepdims=True)
     wider = replace(data, targets=np.hstack([data.targets, none]), class_names=(*data.class_names, BACKGROUND))
@@ -56,7 +66,7 @@ def fit_with_background(
 def load_with_background(name: str, folder: Path, mode: Mode, runtime: Runtime, *, background: bool) -> Head:
     """Load what `fit_with_background` gave and `save` wrote."""
     head = load_head(name, folder, mode, runtime)
-    return RejectingHead(head) if background else head
+    return RejectingHead(head) if background and not head_row(name).knows_background else head
 
 
 def without_background(said: HeadScores) -> HeadScores:

@@ -31,6 +31,8 @@ from ingest.errors import FormatError, SpecMismatchError, UsageError
 
 FORMAT_VERSION = 1
 MODEL_FILE, SOURCES_FILE, PCA_FILE = "model.json", "sources.npy", "pca.npz"
+MODELS = Path(__file__).resolve().parent.parent / "data" / "models"
+"""Bundles ready to use, which may be named by their name alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,11 @@ class Bundle:
             )
 
     def predict(self, vectors: Vectors, mask: npt.NDArray[np.bool_]) -> HeadScores:
-        """Calibrated scores of rows of vectors as stored: [n, patches, dim], with their mask.
+        """Calibrated scores; as `score` otherwise."""
+        return self.info.decision.calibrated(self.score(vectors, mask))
+
+    def score(self, vectors: Vectors, mask: npt.NDArray[np.bool_]) -> HeadScores:
+        """The head's own scores, not calibrated, of rows of vectors as stored: [n, patches, dim], with their mask.
 
         Raises:
             SpecMismatchError: vectors of another type or width than the head was trained on.
@@ -139,7 +145,7 @@ class Bundle:
                 f"{self.folder}: this model takes {self.spec.dtype} vectors of {self.spec.dim} values, got "
                 f"{vectors.dtype} {list(vectors.shape)}; embed the audio with --encoder {self.spec.encoder}"
             )
-        return self.info.decision.calibrated(self.head.predict(vectors, mask))
+        return self.head.predict(vectors, mask)
 
     def decide(self, said: HeadScores) -> Answers:
         """What `predict` said, held against the bundle's thresholds."""
@@ -154,17 +160,22 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
     """Load a bundle.
 
     Args:
+        folder: of the bundle, or the name of one in data/models.
         runtime: "light" imports neither TensorFlow nor scikit-learn; "full" uses the engine that trained the head.
     Raises:
-        UsageError: no such folder.
-        FormatError: it is not a bundle, is damaged, or is one of a later version.
+        UsageError: no such folder or name.
+        FormatError: it is not a bundle, is damaged, is one of a later version, or has the light form only.
     """
-    if not (folder / MODEL_FILE).is_file():
-        raise UsageError(f"{folder}: holds no {MODEL_FILE}, so it is no model; make one with `earshot train`")
+    folder = find_bundle(folder)
     info = read_info(folder)
     row = head_row(info.head)
     file = row.light_file if runtime == "light" else row.full_file
     if not (folder / file).is_file():
+        if runtime == "full" and (folder / row.light_file).is_file():
+            raise FormatError(
+                f"{folder}: holds the light form of its head only ({row.light_file}), for predicting; "
+                f"for {file} train it again: {info.command}"
+            )
         raise FormatError(f"{folder}: {file} is missing; copy the whole folder, or train again: {info.command}")
     try:
         head = load_with_background(info.head, folder, info.class_set.mode, runtime, background=info.background)
@@ -175,6 +186,26 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
         ) from error
     pca = folder / PCA_FILE
     return Bundle(folder, info, head, pca if pca.is_file() else None)
+
+
+def find_bundle(folder: Path) -> Path:
+    """The folder of a bundle; a name that is no folder here may be one of data/models.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if (folder / MODEL_FILE).is_file():
+        return folder
+    names = ready_models()
+    if not folder.exists() and str(folder) in names:
+        return MODELS / folder
+    ready = f", or name one that is ready: {', '.join(names)}" if names else ""
+    raise UsageError(f"{folder}: holds no {MODEL_FILE}, so it is no model; make one with `earshot train`{ready}")
+
+
+def ready_models() -> list[str]:
+    """The names of the bundles in data/models."""
+    return sorted(path.parent.name for path in MODELS.glob(f"*/{MODEL_FILE}"))
 
 
 def read_info(folder: Path) -> BundleInfo:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from embeddings.mapped import take, zeros
 from ingest.choose import relatives
 from ingest.class_sets import ClassSet, Mode, SoundClass, class_set_names, find_class_set
 from ingest.errors import UsageError
 from ingest.labels import display_name, mid_of
+
+ALL_BACKGROUND = -1
+"""In place of a number of rows of background: all there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class Targets:
     """What a class set makes of a table.
 
     rows: int [k], the rows that are used, ascending.
-    values: float32 [k, classes], 1 where the row has the class, else 0.
+    values: float32 [k, classes], 1 where the row has the class, else 0; very many lie in a file (`embeddings.mapped`).
     left_out_none, left_out_several: rows not used because they have none of the classes, or more than one.
     background: how many of the rows are there for having none of the classes: their values are all 0.
     """
@@ -62,14 +66,16 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
             nothing teaches what it is not.
     """
     column = {mid: i for i, c in enumerate(class_set.classes) for mid in c.mids}
-    values = np.zeros((len(labels), len(class_set.classes)), np.float32)
+    values = zeros((len(labels), len(class_set.classes)), np.float32)
     for row, mids in enumerate(labels):
         values[row, [column[mid] for mid in mids if mid in column]] = 1
     counts = values.sum(axis=1)
     used = counts == 1 if class_set.mode == "single" else np.ones(len(labels), bool)
+    if class_set.balanced:
+        used = _balanced(counts > 0, labels, class_set)
     targets = Targets(
         rows=np.flatnonzero(used),
-        values=values[used],
+        values=take(values, np.flatnonzero(used)),
         left_out_none=int((~used & (counts == 0)).sum()),
         left_out_several=int((~used & (counts > 1)).sum()),
     )
@@ -94,6 +100,10 @@ def add_background(
 ) -> Targets:
     """`targets` with n more rows, drawn from those that have labels but neither a class nor a relative of one.
 
+    Args:
+        n: ALL_BACKGROUND takes every row with labels and without a class, relatives too: a bark that nobody called
+            "Dog" then teaches what is no dog, which is what measures on AudioSet's labels will ask for.
+
     Raises:
         UsageError: a class set of mode "multi", which learns from such rows anyway; or there are none.
     """
@@ -101,14 +111,13 @@ def add_background(
         raise UsageError(
             "--background: a class set of mode multi learns from every row of the store already; leave --background out"
         )
-    related = relatives(mid for c in class_set.classes for mid in c.mids)
-    strangers = np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
+    strangers = _strangers(labels, class_set, relatives_too=n == ALL_BACKGROUND)
     if not len(strangers):
         raise UsageError(
             f"--background: all {len(labels)} rows have a class or a relative of one in the ontology; "
             "add sounds of other classes to the store, or leave --background out"
         )
-    chosen = rng.permutation(strangers)[:n]
+    chosen = rng.permutation(strangers)[: None if n == ALL_BACKGROUND else n]
     rows = np.concatenate([targets.rows, chosen])
     values = np.concatenate([targets.values, np.zeros((len(chosen), targets.values.shape[1]), np.float32)])
     order = np.argsort(rows)
@@ -119,6 +128,27 @@ def add_background(
         left_out_several=targets.left_out_several,
         background=len(chosen),
     )
+
+
+def _strangers(
+    labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, relatives_too: bool = False
+) -> npt.NDArray[np.intp]:
+    """Rows that have labels, but no class; nor a relative of one, unless these are wanted too."""
+    mids_of_classes = frozenset(mid for c in class_set.classes for mid in c.mids)
+    related = mids_of_classes if relatives_too else relatives(mids_of_classes)
+    return np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
+
+
+def _balanced(
+    has_class: npt.NDArray[np.bool_], labels: Sequence[tuple[str, ...]], class_set: ClassSet
+) -> npt.NDArray[np.bool_]:
+    """Which rows a balanced class set uses: as many with a class as strangers. The lots are always the same."""
+    sides = np.flatnonzero(has_class), _strangers(labels, class_set)
+    fewest, lots = min(map(len, sides)), np.random.default_rng(0)
+    used = np.zeros(len(labels), bool)
+    for rows in sides:
+        used[lots.permutation(rows)[:fewest]] = True
+    return used
 
 
 def _all_labels(labels: Sequence[tuple[str, ...]], known: list[str]) -> ClassSet:

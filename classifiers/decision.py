@@ -10,11 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.background import known_scores
+from classifiers.calibration import fit_sigmoid, fit_temperature, log_scores, logit, sigmoid, softmax
 from classifiers.heads import HeadScores
 from ingest.class_sets import Mode
 
 KEEP = 0.9
 """The working point when nobody chooses one: so much of what is in the class set is kept."""
+ENOUGH = 20
+"""Rows with a class, and without it, that its own sigmoid takes; with fewer it shares the slope of all classes."""
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,12 @@ class Answers:
 class Decision:
     """How a bundle decides.
 
-    temperature: the logits of "single" scores are divided by it.
     thresholds: [classes], on calibrated scores; a class is present at or above its own.
     known_threshold: below it a row of a "single" bundle is none of these.
+    temperature: "single": the logits of the scores are divided by it.
+    slopes, offsets: [classes], "multi": Platt's sigmoid on the logit of each class; empty for scores as they are.
+    known_slope, known_offset: the same on what the head says of background, as if background were as common as the
+        classes: 0.5 is undecided.
     keep: the share of rows of the class set that `known_threshold` was chosen to keep.
     """
 
@@ -45,6 +53,10 @@ class Decision:
     thresholds: tuple[float, ...]
     known_threshold: float = 0.0
     temperature: float = 1.0
+    slopes: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+    known_slope: float = 1.0
+    known_offset: float = 0.0
     keep: float = 1.0
 
     @classmethod
@@ -53,12 +65,16 @@ class Decision:
         return cls(mode, (0.0 if mode == "single" else 0.5,) * n_classes)
 
     def calibrated(self, said: HeadScores) -> HeadScores:
-        """The same scores, as probabilities that can be believed."""
-        if self.temperature == 1 or self.mode == "multi":
-            return said
-        logits = np.log(np.maximum(said.scores.astype(np.float64), 1e-12)) / self.temperature
-        scores = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return replace(said, scores=(scores / scores.sum(axis=1, keepdims=True)).astype(np.float32))
+        """The same scores, as probabilities that can be believed. The order of rows within `known`, within a class of
+        "multi" and of the classes within a row of "single" stays as it was."""
+        scores, known = said.scores, said.known
+        if self.mode == "single" and self.temperature != 1:
+            scores = softmax(log_scores(scores) / self.temperature).astype(np.float32)
+        if self.mode == "multi" and self.slopes:
+            scores = sigmoid(np.asarray(self.slopes) * logit(scores) + np.asarray(self.offsets)).astype(np.float32)
+        if known is not None and (self.known_slope, self.known_offset) != (1, 0):
+            known = sigmoid(self.known_slope * logit(known) + self.known_offset).astype(np.float32)
+        return replace(said, scores=scores, known=known)
 
     def decide(self, said: HeadScores) -> Answers:
         """Answers for calibrated scores."""
@@ -66,7 +82,7 @@ class Decision:
         present = said.scores >= np.asarray(self.thresholds, np.float32)
         if self.mode == "single":
             best = np.arange(said.scores.shape[1]) == said.scores.argmax(axis=1)[:, None]
-            present &= best & (known >= self.known_threshold)[:, None]
+            present &= best & (known >= np.float32(self.known_threshold))[:, None]
         answer = np.where(present, said.scores, -1).argmax(axis=1)
         return Answers(known, present, np.where(present.any(axis=1), answer, -1))
 
@@ -75,28 +91,83 @@ class Decision:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Decision":
-        return cls(**{**data, "thresholds": tuple(data["thresholds"])})
+        tuples = {name: tuple(data.get(name, ())) for name in ("thresholds", "slopes", "offsets")}
+        return cls(**{**data, **tuples})
 
 
-def fit_decision(truth: npt.NDArray[np.float32], said: HeadScores, mode: Mode, keep: float = KEEP) -> Decision:
-    """Choose thresholds on scores out of fold.
+def fit_decision(truth: Floats, said: HeadScores, mode: Mode, keep: float = KEEP) -> Decision:
+    """Choose calibration and thresholds on scores out of fold, not calibrated yet.
 
     Args:
         truth: [n, classes], 1 where a row has a class; rows of zeros are background.
         keep: share of the rows with a class that shall be kept.
     """
     neutral = Decision.neutral(mode, truth.shape[1])
-    has_class = truth.any(axis=1)
-    if mode == "multi" or not has_class.any():
-        return replace(
-            neutral, thresholds=tuple(_best_f1(t > 0.5, s) for t, s in zip(truth.T, said.scores.T, strict=True))
+    return _fit_multi(neutral, truth, said) if mode == "multi" else _fit_single(neutral, truth, said, keep)
+
+
+def cross_fitted(
+    truth: Floats, said: HeadScores, groups: npt.NDArray[np.intp], mode: Mode, keep: float = KEEP
+) -> tuple[HeadScores, Answers]:
+    """Calibrated scores and answers of rows by decisions that were chosen without them.
+
+    So what is reported of thresholds and calibration is no measure of the rows that chose them.
+
+    Args:
+        groups: int [n]; the rows of a group are decided by what is chosen on the other groups.
+    """
+    scores, known = np.empty_like(said.scores), None if said.known is None else np.empty_like(said.known)
+    answers = Answers(np.empty(len(truth), np.float32), np.empty(truth.shape, np.bool_), np.empty(len(truth), np.intp))
+    for group in np.unique(groups):
+        rows, others = groups == group, groups != group
+        decision = fit_decision(truth[others], select_scores(said, others), mode, keep)
+        part = decision.calibrated(select_scores(said, rows))
+        decided = decision.decide(part)
+        scores[rows] = part.scores
+        if known is not None and part.known is not None:
+            known[rows] = part.known
+        answers.known[rows], answers.present[rows], answers.answer[rows] = (
+            decided.known,
+            decided.present,
+            decided.answer,
         )
-    known = known_scores(said, mode)[has_class]
-    return replace(neutral, known_threshold=float(np.quantile(known, 1 - keep, method="lower")), keep=keep)
+    return HeadScores(scores, known=known), answers
 
 
-def _best_f1(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float32]) -> float:
-    """The threshold with the highest F1; 0.5 for a class without positives."""
+def select_scores(said: HeadScores, rows: npt.NDArray[np.bool_]) -> HeadScores:
+    """Scores and `known` of some rows; what was said of patches is left out."""
+    return HeadScores(said.scores[rows], known=None if said.known is None else said.known[rows])
+
+
+def _fit_single(neutral: Decision, truth: Floats, said: HeadScores, keep: float) -> Decision:
+    has_class = truth.sum(axis=1) > 0
+    if not has_class.any():
+        return neutral
+    temperature = fit_temperature(truth[has_class], log_scores(said.scores[has_class]))
+    slope, offset = 1.0, 0.0
+    if said.known is not None and not has_class.all():
+        evenly = np.where(has_class, 0.5 / has_class.sum(), 0.5 / (~has_class).sum()) * 2 * has_class.sum()
+        slope, offset = fit_sigmoid(has_class, logit(said.known), evenly)
+    decision = replace(neutral, temperature=temperature, known_slope=slope, known_offset=offset, keep=keep)
+    known = known_scores(decision.calibrated(said), "single")[has_class]
+    return replace(decision, known_threshold=float(np.quantile(known, 1 - keep, method="lower")))
+
+
+def _fit_multi(neutral: Decision, truth: Floats, said: HeadScores) -> Decision:
+    """A sigmoid for each class with rows enough, for the others that of all; then the threshold with the best F1."""
+    has, logits = truth > 0.5, logit(said.scores)
+    shared = fit_sigmoid(has.ravel(), logits.ravel())
+    support = np.minimum(has.sum(axis=0), (~has).sum(axis=0))
+    fits = [fit_sigmoid(t, x) if n >= ENOUGH else shared for t, x, n in zip(has.T, logits.T, support, strict=True)]
+    decision = replace(neutral, slopes=tuple(a for a, _ in fits), offsets=tuple(b for _, b in fits))
+    scores = decision.calibrated(said).scores
+    for_few = _best_f1(has.ravel(), scores.ravel())
+    thresholds = (_best_f1(t, s) if n >= ENOUGH else for_few for t, s, n in zip(has.T, scores.T, support, strict=True))
+    return replace(decision, thresholds=tuple(thresholds))
+
+
+def _best_f1(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
+    """The threshold with the highest F1; 0.5 without positives."""
     if not truth.any():
         return 0.5
     order = np.argsort(-scores, kind="stable")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
+from embeddings.mapped import take
 from ingest.class_sets import Mode
 from ingest.errors import UsageError
 
@@ -31,7 +32,10 @@ class HeadRow:
     module: where `fit` and `load` live.
     settings: what sets this row apart from others of its module, as fields of the module's settings.
     full_file: what the engine that trained it reads: never a pickle.
-    light_file: the same head for prediction without that engine, which starts at once.
+    light_file: the same head for prediction without that engine, which starts at once; the full_file itself where
+        the head has no such form, so that its engine is imported all the same.
+    knows_background: it takes rows of background as they are and gives `known` itself; any other head gets background
+        as one more class (see background.py).
     """
 
     name: str
@@ -40,15 +44,58 @@ class HeadRow:
     full_file: str
     light_file: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    knows_background: bool = False
+
+
+def _shallow(name: str, summary: str, light_file: str = "head.npz", **settings: Any) -> HeadRow:
+    settings = {"family": name} | settings
+    return HeadRow(name, f"{summary} (scikit-learn)", "classifiers.shallow", "head.skops", light_file, settings)
+
+
+def _keras(
+    name: str, summary: str, module: str = "classifiers.attention", *, knows_background: bool = False, **settings: Any
+) -> HeadRow:
+    return HeadRow(name, f"{summary} (Keras)", module, "head.keras", "head.tflite", settings, knows_background)
 
 
 HEADS: dict[str, HeadRow] = {
     row.name: row
     for row in (
-        HeadRow("attention", "decision-level attention pooling over patches (Keras)", "classifiers.attention",
-                "head.keras", "head.tflite"),
+        _keras("attention", "the best single attention head for so many rows and classes"),
+        _keras("decision", "every patch votes for every class, and says how much its vote counts",
+               branches=("decision",)),
+        _keras("decision-multi", "the same at each of two layers", branches=("decision",), depth=2, every_depth=True),
+        _keras("feature", "weights over the patches for each hidden unit", branches=("feature",)),
+        _keras("multihead", "four sets of weights over the patches, one layer behind them", branches=("multihead",)),
+        _keras("transformer", "patches look at each other before they vote", branches=("decision",),
+               self_attention=8),
+        _keras("ensemble", "three attention heads in one graph, their logits averaged", "classifiers.ensemble"),
+        _keras("distilled", "one attention head taught by an ensemble", "classifiers.ensemble", distil=True),
+        _keras("wide", "learns every label of the store, then reads your classes off", "classifiers.wide",
+               knows_background=True),
         HeadRow("svc", "RBF support vectors on the mean of the patches, grid-searched (scikit-learn)",
                 "classifiers.svc", "head.skops", "head.npz"),
+        _shallow("logistic", "multinomial logistic regression"),
+        _shallow("logistic-ovr", "logistic regression, one class against the rest",
+                 family="logistic", one_vs_rest=True),
+        _shallow("sgd", "logistic loss by stochastic gradients, on vectors as they are"),
+        _shallow("sgd-standardised", "logistic loss by stochastic gradients, on standardised vectors"),
+        _shallow("linear-svc", "linear support vectors, calibrated by Platt"),
+        _shallow("rbf-nystroem", "logistic regression on an approximated RBF kernel, for many rows"),
+        _shallow("complement-nb", "complement naive Bayes on vectors scaled to [0, 1]"),
+        _shallow("tree", "one decision tree"),
+        _shallow("forest", "random forest"),
+        _shallow("forest-ovr", "a random forest for each class",
+                 family="forest", one_vs_rest=True, n_estimators=30, trials=2),
+        _shallow("adaboost-tree", "AdaBoost of small trees"),
+        _shallow("adaboost-forest", "AdaBoost of small forests"),
+        _shallow("hist-boosting", "gradient-boosted trees on histograms", light_file="head.skops"),
+        _shallow("mlp", "multilayer perceptron, 256-128-64"),
+        HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.json", "head.json",
+                {"family": "xgboost"}),
+        _keras("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc", "classifiers.cnn"),
+        HeadRow("yamnet-native", "YAMNet's own scores at the classes; nothing is trained but the decision",
+                "classifiers.native", "head.npz", "head.npz", knows_background=True),
     )
 }  # fmt: skip
 
@@ -62,6 +109,7 @@ class TrainingData:
         In mode "single" a row of zeros is background: it has none of the classes.
     sources: [n], the recording of each row; whatever a head holds out for itself is grouped by it.
     labels: [n], all labels of each row, those outside the class set included.
+    class_mids: the labels that mean each class, for a head that knows AudioSet's labels by itself.
     """
 
     vectors: Vectors
@@ -72,14 +120,15 @@ class TrainingData:
     class_names: tuple[str, ...]
     mode: Mode
     spec: EncoderSpec
+    class_mids: tuple[tuple[str, ...], ...] = ()
 
     def select(self, rows: npt.NDArray[np.intp]) -> "TrainingData":
         """These rows, in this order."""
         return replace(
             self,
-            vectors=self.vectors[rows],
+            vectors=take(self.vectors, rows),
             mask=self.mask[rows],
-            targets=self.targets[rows],
+            targets=take(self.targets, rows),
             sources=[self.sources[i] for i in rows],
             labels=[self.labels[i] for i in rows],
         )
@@ -149,7 +198,7 @@ def fit_head(
 
 
 def load_head(name: str, folder: Path, mode: Mode, runtime: Runtime) -> Head:
-    """Load a saved head: "light" imports neither TensorFlow nor scikit-learn, "full" the engine that trained it."""
+    """Load a saved head: "light" without the engine that trained it, where its row has such a form; "full" with it."""
     row = head_row(name)
     head: Head = importlib.import_module(row.module).load(row, folder, mode, runtime)
     return head

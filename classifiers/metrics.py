@@ -32,12 +32,14 @@ class ClassMetrics:
 class Metrics:
     """What was measured on n rows.
 
-    accuracy: single: the highest score is the right class; multi: every class is right at THRESHOLD.
+    accuracy: single: the highest score is the right class; multi: every class is answered right.
     balanced_accuracy: single: mean recall of the classes that occur; multi: mean over classes of
         (recall + true negative rate) / 2.
     mAP, auc: means over `classes_scored`, the classes that have both positives and negatives; None when none has.
     d_prime: sqrt(2) * z(auc), of the mean auc; None where that is infinite.
     confusion: single: [true][predicted] counts; multi: for each class [[tn, fp], [fn, tp]].
+    calibration_error, calibration_error_before: how far scores lie from the share that is right, as measured and before
+        calibration (see `calibration.scores_error`); None where scores are no probabilities.
     """
 
     mode: str
@@ -51,6 +53,8 @@ class Metrics:
     class_names: tuple[str, ...]
     per_class: tuple[ClassMetrics, ...]
     confusion: list[Any]
+    calibration_error: float | None = None
+    calibration_error_before: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain types; per_class becomes a mapping from the name of a class."""
@@ -65,12 +69,19 @@ class Metrics:
         return cls(**{**data, "class_names": tuple(data["class_names"]), "per_class": per_class})
 
 
-def measure(targets: npt.ArrayLike, scores: npt.ArrayLike, class_names: tuple[str, ...], mode: str) -> Metrics:
+def measure(
+    targets: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    class_names: tuple[str, ...],
+    mode: str,
+    said: Flags | None = None,
+) -> Metrics:
     """Measure scores against the truth.
 
     Args:
         targets: [n, classes], 1 where a row has a class, else 0; n > 0.
-        scores: [n, classes], higher is more likely; "single": the highest is the answer, "multi": >= THRESHOLD is yes.
+        scores: [n, classes], higher is more likely.
+        said: bool [n, classes], which classes are answered; by default what `answers` makes of the scores.
     Raises:
         FormatError: shapes that do not fit, no rows, or scores that are not finite.
     """
@@ -82,7 +93,7 @@ def measure(targets: npt.ArrayLike, scores: npt.ArrayLike, class_names: tuple[st
         )
     if not np.isfinite(scores).all():
         raise FormatError("measure: scores must be finite, got NaN or infinity; check the head")
-    said = _one_hot(scores.argmax(axis=1), scores.shape[1]) if mode == "single" else scores >= THRESHOLD
+    said = answers(scores, mode) if said is None else said
     per_class = tuple(_class_metrics(name, truth[:, c], said[:, c], scores[:, c]) for c, name in enumerate(class_names))
     scored = [(row.ap, row.auc) for row in per_class if row.ap is not None and row.auc is not None]
     auc = float(np.mean([a for _, a in scored])) if scored else None
@@ -99,6 +110,17 @@ def measure(targets: npt.ArrayLike, scores: npt.ArrayLike, class_names: tuple[st
         per_class=per_class,
         confusion=_confusion(truth, said, mode),
     )
+
+
+def answers(scores: npt.ArrayLike, mode: str) -> Flags:
+    """What scores say where nobody decided otherwise, bool [n, classes].
+
+    "single": the highest of each row; "multi": each that is at least THRESHOLD.
+    """
+    scores = np.asarray(scores)
+    if mode == "single":
+        return scores.argmax(axis=1)[:, None] == np.arange(scores.shape[1])
+    return scores >= THRESHOLD
 
 
 def average_precision(truth: Flags, scores: Scores) -> float | None:
@@ -168,7 +190,3 @@ def _confusion(truth: Flags, said: Flags, mode: str) -> list[Any]:
         return counts
     cells = [[(~truth & ~said), (~truth & said)], [(truth & ~said), (truth & said)]]
     return np.array([[cell.sum(axis=0) for cell in row] for row in cells]).transpose(2, 0, 1).tolist()
-
-
-def _one_hot(column: npt.NDArray[np.intp], width: int) -> Flags:
-    return column[:, None] == np.arange(width)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.background import known_scores
-from classifiers.decision import KEEP, Decision
+from classifiers.decision import KEEP, Answers
 from classifiers.heads import HeadScores
 from classifiers.metrics import roc_auc
 
@@ -18,10 +18,11 @@ class Rejection:
 
     n: rows of background.
     auc: how often a row of the class set is known better than one of background.
-    keep, accepted_at_keep: share of background accepted where that share of the class set is kept.
-    kept, accepted: the same two at the bundle's own working point.
-    largest_share_ratio: of the accepted background (at `keep`), the share of the class that collects most beyond its
-        share of the class set, over that share; None when nothing was accepted.
+    keep, accepted_at_keep: share of background accepted where that share of these very rows of the class set is kept.
+    kept, accepted: the same two at the model's own working point, which was chosen on other rows.
+    shares: class -> its share of the background that is accepted at `keep`; empty when none is.
+    largest_share_ratio: each class's share of that background over its share of the rows of the class set, the largest;
+        None when no background was accepted.
     """
 
     n: int
@@ -30,6 +31,7 @@ class Rejection:
     accepted_at_keep: float
     kept: float
     accepted: float
+    shares: dict[str, float]
     largest_share_ratio: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -37,22 +39,26 @@ class Rejection:
 
 
 def measure_rejection(
-    truth: npt.NDArray[np.float32], said: HeadScores, decision: Decision, keep: float = KEEP
+    truth: npt.NDArray[np.float32],
+    said: HeadScores,
+    answers: Answers,
+    class_names: tuple[str, ...],
+    keep: float = KEEP,
 ) -> Rejection:
     """Measure calibrated scores of rows with a class and of background, whose truth is all 0. Needs some of each."""
-    known, has_class = known_scores(said, decision.mode), truth.sum(axis=1) > 0
+    known, has_class = known_scores(said, "single"), truth.sum(axis=1) > 0
     threshold = np.quantile(known[has_class], 1 - keep, method="lower")
-    best = said.scores.argmax(axis=1)
-    taken = np.bincount(best[~has_class & (known >= threshold)], minlength=truth.shape[1])
-    fair = truth.sum(axis=0) / truth.sum()
-    ratio = float(np.max(taken[fair > 0] / taken.sum() / fair[fair > 0])) if taken.sum() else None
-    answered = decision.decide(said).answer >= 0
+    accepted = ~has_class & (known >= threshold)
+    taken = np.bincount(said.scores[accepted].argmax(axis=1), minlength=truth.shape[1])
+    shares, fair = taken / max(taken.sum(), 1), truth.sum(axis=0) / truth.sum()
+    answered = answers.answer >= 0
     return Rejection(
         n=int((~has_class).sum()),
         auc=roc_auc(has_class, known) or 0.0,
         keep=keep,
-        accepted_at_keep=float((known[~has_class] >= threshold).mean()),
+        accepted_at_keep=float(accepted.sum() / (~has_class).sum()),
         kept=float(answered[has_class].mean()),
         accepted=float(answered[~has_class].mean()),
-        largest_share_ratio=ratio,
+        shares=dict(zip(class_names, shares.tolist(), strict=True)) if accepted.any() else {},
+        largest_share_ratio=float(np.max(shares[fair > 0] / fair[fair > 0])) if accepted.any() else None,
     )

@@ -1,72 +1,110 @@
 """What people read of a head: one HTML file that opens offline, and a card in Markdown. Pure: data in, text out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from classifiers.bundle import BundleInfo
+from classifiers.examples import choose_examples
 from classifiers.heads import HEADS
-from classifiers.metrics import Metrics, precision_recall_curve
-from classifiers.train import Measured
+from classifiers.intervals import Interval
+from classifiers.measured import Measured
+from classifiers.metrics import ClassMetrics, Metrics
+from classifiers.numbers import format_interval, format_number
+from classifiers.plots import (
+    BARS_BOX,
+    CURVE_BOX,
+    SQUARE,
+    confidence_bars,
+    known_bars,
+    precision_recall_curves,
+    reliability_dots,
+)
+from classifiers.templates import render
+from embeddings.encoders import ENCODERS
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
 MAX_MATRIX = 40
 """Classes in a confusion matrix that can still be read."""
-MAX_CURVES = 60
-CURVE_POINTS = 60
-CURVE_BOX = (120.0, 90.0)
-"""Width and height of a precision-recall plot, in SVG units."""
+MAX_LISTED = 40
+"""Classes in the open table; more of them go into one that unfolds and can be searched."""
+N_EXTREMES = 10
 
 HOW_MEASURED = {
     "folds": "the data set's own {n} folds, each scored by a head trained on the others",
     "cv5": "{n}-fold cross-validation: each row scored by a head that saw nothing of its recording",
     "split": "one fifth of the recordings, held out",
 }
+INTERVAL_OF = {"accuracy": "accuracy", "balanced accuracy": "balanced_accuracy", "mAP": "mAP", "AUC": "auc"}
+"""Label in `headline` -> measure that has an interval."""
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """A class's precision-recall curve: SVG points in CURVE_BOX, recall to the right, precision upwards."""
+class ClassRow:
+    """A class in the table: its measures, and the interval of its average precision."""
 
-    name: str
-    ap: float
-    support: int
-    points: str
+    metrics: ClassMetrics
+    interval: Interval | None
 
 
-def render_report(info: BundleInfo, measured: Measured | None, measured_on: str | None = None) -> str:
+def render_report(
+    info: BundleInfo,
+    measured: Measured | None,
+    measured_on: str | None = None,
+    *,
+    players: Mapping[str, str] | None = None,
+) -> str:
     """The report.
 
     Args:
         measured: out-of-fold scores, or those on another store; None when nothing was measured.
         measured_on: the other store; None for out-of-fold scores.
+        players: audio of examples, see `players.load_players`.
     Returns:
-        HTML with everything in it: no scripts, no fonts, nothing from the network.
+        HTML with everything in it: no fonts, nothing from the network.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["number"] = format_number
-    metrics = measured.metrics if measured else None
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return render(
+        "report.html.jinja",
         info=info,
-        head=HEADS[info.head],
-        metrics=metrics,
+        metrics=measured.metrics if measured else None,
         how_measured=measured_on or how_measured(info),
         elsewhere=measured_on is not None,
-        headline=headline(metrics) if metrics else [],
-        classes=sorted(metrics.per_class, key=lambda row: -(row.ap or 0)) if metrics else [],
-        matrix=_matrix(metrics) if metrics else None,
-        confused=_most_confused(metrics) if metrics else [],
-        curves=_curves(measured) if measured else [],
-        box=CURVE_BOX,
         facts=_facts(info),
+        **(_measured_parts(info, measured, players or {}) if measured else {}),
     )
+
+
+def _measured_parts(info: BundleInfo, measured: Measured, players: Mapping[str, str]) -> dict[str, Any]:
+    """What the page shows of the measures."""
+    metrics, intervals = measured.metrics, measured.intervals
+    rows = [
+        ClassRow(row, intervals.per_class[row.name]["ap"])
+        for row in sorted(metrics.per_class, key=lambda row: -1 if row.ap is None else row.ap, reverse=True)
+    ]
+    scored = [row for row in rows if row.metrics.ap is not None]
+    threshold = info.decision.known_threshold if metrics.mode == "single" else None
+    return {
+        "measured": measured,
+        "headline": [
+            (label, value, format_interval(intervals.overall.get(INTERVAL_OF.get(label, ""))), meaning)
+            for label, value, meaning in headline(metrics)
+            if label != "rows"
+        ],
+        "classes": rows,
+        "extremes": (scored[:N_EXTREMES], scored[-N_EXTREMES:][::-1]) if len(rows) > MAX_LISTED else None,
+        "matrix": _matrix(metrics),
+        "confused": _most_confused(metrics),
+        "curves": precision_recall_curves(measured),
+        "dots": reliability_dots(measured.calibration),
+        "confidence": confidence_bars(measured),
+        "known": known_bars(measured.known, threshold) if measured.known else None,
+        "examples": choose_examples(measured),
+        "players": players,
+        "box": CURVE_BOX,
+        "square": SQUARE,
+        "bars": BARS_BOX,
+    }
 
 
 def render_card(info: BundleInfo) -> str:
@@ -89,12 +127,23 @@ def render_card(info: BundleInfo) -> str:
         "",
         "## Limits",
         "",
-        "- It knows its classes only: other sounds are given to one of them"
-        + (" (scores sum to 1)." if info.class_set.mode == "single" else ", or to none when all scores are low."),
+        f"- It knows its classes only: {_of_other_sounds(info)}.",
         f"- It takes vectors of the encoder {info.spec.encoder} and refuses others.",
         "- The measures hold for sounds like those it was trained on.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_other_sounds(info: BundleInfo) -> str:
+    """What becomes of sounds that are none of the classes."""
+    if info.class_set.mode == "multi":
+        return "of other sounds it says none when all scores are low"
+    if info.background:
+        return (
+            f"it learned other sounds as background, and rejects those that are not known well enough to keep "
+            f"{info.decision.keep:.0%} of its classes"
+        )
+    return "other sounds are given to one of them (scores sum to 1), as nothing taught it background: --background"
 
 
 def headline(metrics: Metrics) -> list[tuple[str, str, str]]:
@@ -106,21 +155,27 @@ def headline(metrics: Metrics) -> list[tuple[str, str, str]]:
         ("mAP", format_number(metrics.mAP), f"mean average precision of {metrics.classes_scored} classes"),
         ("AUC", format_number(metrics.auc), "a sound of the class scores above another"),
         ("d′", format_number(metrics.d_prime, 2), "the same in standard deviations"),
+        *_calibration_line(metrics),
         ("rows", f"{metrics.n:,}", "that were scored"),
     ]
 
 
+def _calibration_line(metrics: Metrics) -> list[tuple[str, str, str]]:
+    if metrics.calibration_error is None:
+        return []
+    before = format_number(metrics.calibration_error_before)
+    meaning = f"between a score and how often it is right; before calibration {before}"
+    return [("calibration error", format_number(metrics.calibration_error), meaning)]
+
+
 def how_measured(info: BundleInfo) -> str:
     """The protocol in words."""
-    return HOW_MEASURED.get(info.protocol, "nothing").format(n=len(info.folds))
+    return how_measured_by(info.protocol, len(info.folds))
 
 
-def format_number(value: float | None, places: int = 3) -> str:
-    """0.8125 -> '.813', None -> '–'."""
-    if value is None:
-        return "–"
-    text = f"{value:.{places}f}"
-    return text[1:] if text.startswith("0.") else text
+def how_measured_by(protocol: str, n_folds: int) -> str:
+    """A protocol in words."""
+    return HOW_MEASURED.get(protocol, "nothing").format(n=n_folds)
 
 
 def _matrix(metrics: Metrics) -> list[dict[str, Any]] | None:
@@ -147,38 +202,21 @@ def _most_confused(metrics: Metrics, most: int = 6) -> list[tuple[str, str, int,
     return [(names[t], names[p], int(counts[t, p]), float(counts[t, p] / support[t])) for t, p in pairs if counts[t, p]]
 
 
-def _curves(measured: Measured) -> list[Curve]:
-    """Curves of the classes with positives, largest first, at most MAX_CURVES."""
-    truth = measured.truth > 0.5
-    rows = sorted(enumerate(measured.metrics.per_class), key=lambda item: -item[1].support)
-    return [
-        Curve(row.name, row.ap, row.support, _svg_points(*precision_recall_curve(truth[:, c], measured.scores[:, c])))
-        for c, row in rows[:MAX_CURVES]
-        if row.ap is not None
-    ]
-
-
-def _svg_points(precision: npt.NDArray[np.floating], recall: npt.NDArray[np.floating]) -> str:
-    """The curve at CURVE_POINTS recalls; at each the precision is the best that still reaches it."""
-    width, height = CURVE_BOX
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.linspace(0, 1, CURVE_POINTS)
-    y = best[np.minimum(np.searchsorted(recall, at), len(best) - 1)]
-    return " ".join(f"{r * width:.1f},{(1 - p) * height:.1f}" for r, p in zip(at, y, strict=True))
-
-
 def _facts(info: BundleInfo) -> list[tuple[str, str]]:
     """What it was trained on and with, as label and text."""
     made = info.trained_on
     left_out = f"{made['left_out_none']:,} with none of the classes, {made['left_out_several']:,} with several"
     chosen = info.head_settings.get("chosen")
     facts = [
-        ("rows", f"{made['rows']:,} of {made['sources']:,} recordings"),
-        ("left out", left_out if made["left_out_none"] or made["left_out_several"] else "no rows"),
+        ("rows", f"{made['rows']:,} of {made['sources']:,} recordings" if made["rows"] else ""),
+        (
+            "left out",
+            (left_out if made["left_out_none"] or made["left_out_several"] else "no rows") if made["rows"] else "",
+        ),
         ("store", made["store"] or "in memory"),
         ("fingerprint", made["fingerprint"][:16]),
         ("encoder", f"{info.spec.encoder}: {info.spec.dim} x {info.spec.dtype} every {info.spec.hop_s:g} s"),
-        ("encoder's weights", ", ".join(f"{k} {v[:12]}" for k, v in info.spec.weights.items()) or "not published"),
+        ("encoder's weights", ", ".join(f"{k} {v[:12]}" for k, v in info.spec.weights.items()) or _unnamed(info)),
         ("head", f"{info.head}: {HEADS[info.head].summary}"),
         ("settings", ", ".join(f"{k} {_plain(v)}" for k, v in info.head_settings.items() if k != "chosen")),
         ("chosen by search", ", ".join(f"{k} {_plain(v)}" for k, v in chosen.items()) if chosen else ""),
@@ -187,6 +225,12 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items() if v)),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def _unnamed(info: BundleInfo) -> str:
+    """Why no weights are named: AudioSet's released features keep theirs to themselves, and some encoders have none."""
+    row = ENCODERS.get(info.spec.encoder)
+    return "not published" if row is None or row.weights else "none needed"
 
 
 def _plain(value: Any) -> str:

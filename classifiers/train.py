@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.background import fit_with_background, has_background, known_scores
+from classifiers.background import fit_with_background, has_background
 from classifiers.bundle import Bundle, BundleInfo
 from classifiers.class_sets import Targets, add_background, make_targets, resolve_class_set
-from classifiers.decision import KEEP, Decision, fit_decision
+from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
 from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
-from classifiers.metrics import Metrics, measure
+from classifiers.measured import Measured, PatchEvidence, RowFacts, measure_rows
+from classifiers.metrics import measure
 from classifiers.protocol import Protocol, Split, make_splits
-from classifiers.rejection import Rejection, measure_rejection
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet
 from ingest.errors import FormatError
 
-VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "keras", "tensorflow", "ai-edge-litert")
+VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "xgboost-cpu", "keras", "tensorflow", "ai-edge-litert")
 Progress = Callable[[str, float], None]
 """Called with what is being done ("fold 2") and the share of all work that is done, 0 to 1."""
 
@@ -36,7 +36,7 @@ class TrainSettings:
 
     classes: as `class_sets.resolve_class_set` takes it; None for all labels of the store.
     head_changes: settings of the head that differ from its row's.
-    background: so many rows with none of the classes teach the head what it does not know.
+    background: so many rows with none of the classes teach the head what it does not know; ALL_BACKGROUND for all.
     keep: the working point: the share of its classes that the model shall keep when it rejects background.
     """
 
@@ -50,20 +50,6 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Scores of rows that the head that gave them was not trained on.
-
-    truth, scores: [n, classes], of the rows that have what the class set asks for.
-    rejection: how well background is told from the classes; None where there was none.
-    """
-
-    truth: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-    metrics: Metrics
-    rejection: Rejection | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Trained:
     """The head of all rows, and what was measured on the way (None for protocol "none")."""
 
@@ -71,6 +57,45 @@ class Trained:
     info: BundleInfo
     measured: Measured | None
     sources: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a head learns from and how it is measured.
+
+    used: the rows that the class set can use; `data` holds the same ones.
+    """
+
+    class_set: ClassSet
+    targets: Targets
+    used: EmbeddingTable
+    data: TrainingData
+    protocol: str
+    splits: list[Split]
+
+
+def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -> Prepared:
+    """Choose rows and splits; the same settings give the same ones for every head.
+
+    Raises:
+        UsageError: classes or protocol do not fit the rows.
+        FormatError: a vector is not finite.
+    """
+    class_set = resolve_class_set(settings.classes, table.mids)
+    targets = make_targets(table.mids, class_set)
+    rng = np.random.default_rng(settings.seed)
+    if settings.background:
+        targets = add_background(targets, table.mids, class_set, settings.background, rng)
+    used = table.select(targets.rows)
+    _require_finite(used)
+    protocol, splits = make_splits(
+        settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
+    )
+    data = TrainingData(
+        used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
+        tuple(c.mids for c in class_set.classes),
+    )  # fmt: skip
+    return Prepared(class_set, targets, used, data, protocol, splits)
 
 
 def train(
@@ -91,20 +116,9 @@ def train(
         FormatError: a vector is not finite.
     """
     head_row(settings.head)
-    class_set = resolve_class_set(settings.classes, table.mids)
-    targets = make_targets(table.mids, class_set)
-    rng = np.random.default_rng(settings.seed)
-    if settings.background:
-        targets = add_background(targets, table.mids, class_set, settings.background, rng)
-    used = table.select(targets.rows)
-    _require_finite(used)
-    protocol, splits = make_splits(
-        settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
-    )
-    data = TrainingData(
-        used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec
-    )
-    measured, decision, folds = _measure_out_of_fold(data, splits, settings, progress)
+    made = prepare(table, spec, settings)
+    class_set, data, splits = made.class_set, made.data, made.splits
+    measured, decision, folds = _measure_out_of_fold(data, RowFacts.of(made.used), splits, settings, progress)
     head = _fit(data, settings, _part(progress, "final head", len(splits), len(splits) + 1))
     info = BundleInfo(
         spec=spec,
@@ -114,13 +128,13 @@ def train(
         seed=settings.seed,
         background=has_background(data),
         decision=decision,
-        protocol=protocol,
+        protocol=made.protocol,
         folds=folds,
         metrics=measured.metrics if measured else None,
-        trained_on={"store": store} | _provenance(used, class_set, targets),
+        trained_on={"store": store} | _provenance(made.used, class_set, made.targets),
         command=command,
     )
-    return Trained(head, info, measured, used.sources)
+    return Trained(head, info, measured, made.used.sources)
 
 
 def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
@@ -141,7 +155,18 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
     rows = targets.rows if class_set.mode == "multi" else np.union1d(targets.rows, strangers).astype(np.intp)
     used = table.select(rows)
     _require_finite(used)
-    return _measured(truth[rows], bundle.predict(used.vectors, used.mask), class_set.names, bundle.info.decision)
+    raw = bundle.score(used.vectors, used.mask)
+    said = bundle.info.decision.calibrated(raw)
+    return measure_rows(
+        truth[rows],
+        raw,
+        said,
+        bundle.decide(said),
+        rows=RowFacts.of(used),
+        class_names=class_set.names,
+        mode=class_set.mode,
+        patches=PatchEvidence.of(said, used.mask),
+    )
 
 
 def fingerprint(table: EmbeddingTable) -> str:
@@ -155,6 +180,8 @@ def fingerprint(table: EmbeddingTable) -> str:
 
 
 def _require_finite(table: EmbeddingTable) -> None:
+    if np.issubdtype(table.vectors.dtype, np.integer):
+        return
     finite = np.isfinite(table.vectors).all(axis=(1, 2))
     if not finite.all():
         raise FormatError(
@@ -164,35 +191,78 @@ def _require_finite(table: EmbeddingTable) -> None:
 
 
 def _measure_out_of_fold(
-    data: TrainingData, splits: list[Split], settings: TrainSettings, progress: Progress
+    data: TrainingData, rows: RowFacts, splits: list[Split], settings: TrainSettings, progress: Progress
 ) -> tuple[Measured | None, Decision, list[dict[str, Any]]]:
     """Every test row scored by a head that never saw its source; what to decide by, and the measures of each split."""
-    neutral = Decision.neutral(data.mode, data.targets.shape[1])
     if not splits:
-        return None, neutral, []
-    scores, known = np.zeros(data.targets.shape, np.float32), np.zeros(len(data.targets), np.float32)
-    folds = []
+        return None, Decision.neutral(data.mode, data.targets.shape[1]), []
+    parts, evidence, folds = [], [], []
     for i, split in enumerate(splits):
         head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
         said = head.predict(data.vectors[split.test], data.mask[split.test])
-        scores[split.test], known[split.test] = said.scores, known_scores(said, data.mode)
-        part = _measured(data.targets[split.test], said, data.class_names, neutral).metrics
-        row = {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP}
-        folds.append(row | {"chosen": head.settings.get("chosen")})
-    tested = np.sort(np.concatenate([split.test for split in splits]))
-    truth, said = data.targets[tested], HeadScores(scores[tested], known=known[tested])
-    decision = fit_decision(truth, said, data.mode, settings.keep)
-    return _measured(truth, decision.calibrated(said), data.class_names, decision), decision, folds
+        evidence.append(PatchEvidence.of(said, data.mask[split.test]))
+        parts.append(HeadScores(said.scores, known=said.known))
+        folds.append(_fold(data, split, said) | {"chosen": head.settings.get("chosen")})
+    measured, decision = measure_parts(
+        data, rows, splits, parts, keep=settings.keep, patches=PatchEvidence.joined(evidence)
+    )
+    return measured, decision, folds
 
 
-def _measured(
-    truth: npt.NDArray[np.float32], said: HeadScores, class_names: tuple[str, ...], decision: Decision
-) -> Measured:
-    """The measures of the classes are of rows that have one; rows of zeros in "single" are background."""
-    has_class = truth.any(axis=1) | (decision.mode == "multi")
-    metrics = measure(truth[has_class], said.scores[has_class], class_names, decision.mode)
-    rejection = None if has_class.all() else measure_rejection(truth, said, decision)
-    return Measured(truth[has_class], said.scores[has_class], metrics, rejection)
+def measure_parts(
+    data: TrainingData,
+    rows: RowFacts,
+    splits: Sequence[Split],
+    parts: Sequence[HeadScores],
+    *,
+    keep: float = KEEP,
+    patches: PatchEvidence | None = None,
+) -> tuple[Measured, Decision]:
+    """Measure scores of the test rows of all splits, and choose what to decide by.
+
+    Args:
+        parts: the scores of each split's test rows, as the heads gave them.
+        patches: of all test rows, split after split.
+    """
+    tested = np.concatenate([split.test for split in splits])
+    truth, said = data.targets[tested], _joined(parts)
+    groups = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
+    if len(splits) == 1:
+        groups = _groups([data.sources[i] for i in tested])
+    calibrated, decided = cross_fitted(truth, said, groups, data.mode, keep)
+    measured = measure_rows(
+        truth,
+        said,
+        calibrated,
+        decided,
+        rows=rows.select(tested),
+        class_names=data.class_names,
+        mode=data.mode,
+        patches=patches,
+    )
+    return measured, fit_decision(truth, said, data.mode, keep)
+
+
+def _groups(sources: list[str], n_groups: int = 5) -> npt.NDArray[np.intp]:
+    """Groups for a protocol of one split: rows of a source share one."""
+    return np.unique(np.asarray(sources), return_inverse=True)[1] % n_groups
+
+
+def _joined(parts: Sequence[HeadScores]) -> HeadScores:
+    """Scores and `known` of the parts, one after the other."""
+    known = [part.known for part in parts if part.known is not None]
+    return HeadScores(
+        np.concatenate([part.scores for part in parts]),
+        known=np.concatenate(known) if len(known) == len(parts) else None,
+    )
+
+
+def _fold(data: TrainingData, split: Split, said: HeadScores) -> dict[str, Any]:
+    """The measures of one split, of the head's scores as they are; in "single", of the rows that have a class."""
+    truth = data.targets[split.test]
+    kept = truth.any(axis=1) | (data.mode == "multi")
+    part = measure(truth[kept], said.scores[kept], data.class_names, data.mode)
+    return {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP}
 
 
 def _fit(data: TrainingData, settings: TrainSettings, progress: HeadProgress) -> FittedHead:
@@ -216,11 +286,17 @@ def _provenance(used: EmbeddingTable, class_set: ClassSet, targets: Targets) -> 
         "left_out_several": targets.left_out_several,
         "rows_per_class": dict(zip(class_set.names, targets.values.sum(axis=0).astype(int).tolist(), strict=True)),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONS_OF},
+        "versions": recorded_versions(),
     }
 
 
-def _version(distribution: str) -> str | None:
+def recorded_versions() -> dict[str, str | None]:
+    """Of Python and of what a head may depend on; None for what is not installed."""
+    return {"python": platform.python_version()} | {name: distribution_version(name) for name in VERSIONS_OF}
+
+
+def distribution_version(distribution: str) -> str | None:
+    """The installed version, None where it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -44,3 +44,9 @@ def window_key(item_key: str, offset_s: float) -> str:
     """Key of the window that starts `offset_s` seconds into the item: '<key>' at 0, else '<key>+<ms>'."""
     offset_ms = round(offset_s * 1000)
     return f"{item_key}+{offset_ms}" if offset_ms else item_key
+
+
+def item_key(key: str) -> str:
+    """Key of the item that a window belongs to: the inverse of `window_key`."""
+    item, plus, offset_ms = key.rpartition("+")
+    return item if plus and offset_ms.isdecimal() else key

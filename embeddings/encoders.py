@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from embeddings.logmel import Patches
 
 PATCH_S = 0.96
+FRAME_S = 0.025
+"""What one vector of a spectrogram looks at; its patches are frames."""
 WINDOW_S = 10.0
 
 
@@ -187,6 +189,12 @@ ENCODERS: dict[str, EncoderRow] = {
                    "the TF-Hub YAMNet SavedModel", "https://tfhub.dev/google/yamnet/1"),
         EncoderRow("handcrafted", "embeddings.handcrafted", 0.96, 73, "float32", (), "librosa",
                    "MFCC, chroma, spectral shape, tempo; needs no weights", "McFee et al. 2015 (librosa)"),
+        EncoderRow("logmel", "embeddings.spectrogram", 0.01, 64, "float32", (), "scipy",
+                   "log-mel spectrogram, a vector a frame, for the CNN head",
+                   "tensorflow/models, research/audioset/yamnet", patch_s=FRAME_S),
+        EncoderRow("mfcc", "embeddings.spectrogram", 0.01, 40, "float32", (), "scipy",
+                   "20 MFCCs and their deltas, a vector a frame", "Davis & Mermelstein 1980; the HTK book, 5.9",
+                   patch_s=FRAME_S),
     )
 }  # fmt: skip
 

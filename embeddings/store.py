@@ -1,4 +1,4 @@
-"""Touches the disk: an embedding store, a folder of `part-*.parquet` and `spec.json`.
+"""Touches the disk: an embedding store, a folder of `part-*.parquet`, `spec.json` and perhaps `about.parquet`.
 
 A part appears whole or not at all. A store holds rows of one encoder, and refuses those of another.
 """
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from embeddings.columns import to_numbers, to_tuples
 from embeddings.encoders import EncoderSpec
+from embeddings.mapped import zeros
 from embeddings.part import SCHEMA, PartWriter, read_patches, stored_dtype
 from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
@@ -27,6 +28,8 @@ from ingest.files import atomic_path
 __all__ = ["EmbeddingStore", "EmbeddingTable", "PartWriter"]
 
 SPEC_FILE = "spec.json"
+ABOUT_FILE = "about.parquet"
+"""What the manifest told of each item beside its labels (see `ingest.manifest.keep_columns`); may be missing."""
 _RECORDED_VERSIONS = ("earshot", "numpy", "pyarrow", "soxr", "tensorflow", "ai-edge-litert", "librosa")
 
 
@@ -104,7 +107,9 @@ class EmbeddingStore:
             writer.close()
 
     def load(self) -> EmbeddingTable:
-        """All rows in memory: about the size of the data, plus one row group.
+        """All rows: about the size of the data, plus one row group.
+
+        Vectors of more than half a gigabyte lie in a file without a name beside the parts, mapped into memory.
 
         Raises:
             FormatError: a part is damaged, a row's bytes do not fit the spec, or a key stands twice.
@@ -157,7 +162,7 @@ class EmbeddingStore:
         """One table from row groups that have `n_patches` patches in their rows, taken together."""
         dtype, dim = stored_dtype(self.spec), self.spec.dim
         n, most = len(n_patches), int(n_patches.max(initial=0))
-        vectors = np.zeros((n, most, dim), dtype)
+        vectors = zeros((n, most, dim), dtype, self.folder)
         mask = np.arange(most) < n_patches[:, None]
         small: list[Any] = []
         row = 0

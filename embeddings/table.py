@@ -1,4 +1,4 @@
-"""Rows of a store in memory: columns side by side, vectors padded and masked. Pure."""
+"""Rows of a store: columns side by side, vectors padded and masked (very many lie in a file, see `mapped`)."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings.embedding import Vectors
+from embeddings.mapped import take
 from ingest.errors import FormatError
 
 
@@ -59,6 +60,6 @@ class EmbeddingTable:
             end_s=self.end_s[rows],
             mids=[self.mids[i] for i in rows],
             folds=self.folds[rows],
-            vectors=self.vectors[rows],
+            vectors=take(self.vectors, rows),
             mask=self.mask[rows],
         )

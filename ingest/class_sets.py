@@ -1,13 +1,13 @@
 """Reads data/class_sets: the problems people collect and train for, each class a union of labels."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ingest.errors import FormatError, UsageError
-from ingest.labels import descendants, display_name, mid_of
+from ingest.labels import descendants, display_name, load_labels, mid_of
 
 Mode = Literal["single", "multi"]
 CLASS_SETS = Path(__file__).resolve().parent.parent / "data" / "class_sets"
@@ -28,11 +28,14 @@ class ClassSet:
 
     mode: "single": a row has exactly one of the classes, the others are left out; scores sum to 1.
         "multi": a row may have any number of them, none included; scores are independent.
+    balanced: as many rows with none of the classes, nor a relative of one, as rows with one; the others are left out.
+        It makes a detector's accuracy of one half mean that it knows nothing.
     """
 
     title: str
     mode: Mode
     classes: tuple[SoundClass, ...]
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.classes]
@@ -47,6 +50,8 @@ class ClassSet:
             raise FormatError(f"class set {self.title}: {twice!r} stands twice; keep one of them")
         if self.mode == "single" and len(names) < 2:
             raise FormatError(f'class set {self.title}: mode "single" needs two classes or more; use mode "multi"')
+        if self.balanced and self.mode == "single":
+            raise FormatError(f'class set {self.title}: balanced is for mode "multi"; leave it out')
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,13 +62,30 @@ class ClassSet:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ClassSet":
-        """The inverse of `to_json`; also reads the tables of a .toml file."""
+        """The inverse of `to_json`; also reads the tables of a .toml file.
+
+        There `children = true` gives each class what is below its labels in the ontology, as `with_all_children` does.
+        """
         classes = tuple(SoundClass(c["name"], tuple(c["mids"])) for c in data["classes"])
-        return cls(data["title"], data["mode"], classes)
+        if data.get("children"):
+            classes = with_all_children(classes)
+        return cls(data["title"], data["mode"], classes, bool(data.get("balanced", False)))
+
+
+def audioset527() -> ClassSet:
+    """All labels of AudioSet's released data, in the order of their index there."""
+    classes = tuple(SoundClass(display_name(mid), (mid,)) for mid in load_labels().audioset)
+    return ClassSet("AudioSet's 527 labels", "multi", classes)
+
+
+DERIVED: dict[str, Callable[[], ClassSet]] = {"audioset527": audioset527}
+"""Class sets that follow from the table of labels, and so need no file."""
 
 
 def find_class_set(text: str) -> ClassSet | None:
-    """The class set that `text` names: one of data/class_sets, or a .toml file; None when it is neither."""
+    """The class set that `text` names: derived, one of data/class_sets, or a .toml file; None when it is none."""
+    if text in DERIVED:
+        return DERIVED[text]()
     path = CLASS_SETS / f"{text}.toml"
     if path.is_file():
         return read_class_set(path)
@@ -90,8 +112,8 @@ def read_class_set(path: Path) -> ClassSet:
 
 
 def class_set_names() -> list[str]:
-    """The names that `--classes` takes from data/class_sets."""
-    return sorted(path.stem for path in CLASS_SETS.glob("*.toml"))
+    """The names that `--classes` takes: derived, or of data/class_sets."""
+    return sorted([*DERIVED, *(path.stem for path in CLASS_SETS.glob("*.toml"))])
 
 
 def classes_named(text: str) -> tuple[SoundClass, ...]:
@@ -116,6 +138,21 @@ def with_children(sound_class: SoundClass) -> SoundClass:
     """The class with everything below its labels in the ontology."""
     below = sorted(set().union(*(descendants(mid) for mid in sound_class.mids)) - set(sound_class.mids))
     return replace(sound_class, mids=(*sound_class.mids, *below))
+
+
+def with_all_children(classes: tuple[SoundClass, ...]) -> tuple[SoundClass, ...]:
+    """Each class with what is below its labels, except what is another's own label or below an earlier class.
+
+    So no label means two classes: Throat clearing, below Cough, stays a class of its own, and Cowbell, below Music and
+    below Animal, is the first one's.
+    """
+    own = {mid for c in classes for mid in c.mids}
+    found = []
+    for sound_class in classes:
+        below = [mid for mid in with_children(sound_class).mids if mid not in own]
+        own.update(below)
+        found.append(replace(sound_class, mids=(*sound_class.mids, *below)))
+    return tuple(found)
 
 
 def _first_repeated(names: Iterable[str]) -> str | None:

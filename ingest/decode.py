@@ -39,6 +39,11 @@ _CONTAINERS = (
 """FFmpeg's formats that begin with a signature. Left out are those that it takes a file for by its suffix alone, and
 playlists, which would open other files."""
 
+_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+
+MIN_RATE, MAX_RATE = 1_000, 1_000_000
+"""Hz. What lies outside is damage or malice: a block of a file that says 1 Hz would become gigabytes at 16 kHz."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioStream:
@@ -72,6 +77,10 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
                 rate, blocks = sound.samplerate, _soundfile_blocks(path, file, sound)
             else:
                 rate, blocks = sound.streams.audio[0].codec_context.sample_rate, _pyav_blocks(path, sound)
+            if not MIN_RATE <= rate <= MAX_RATE:
+                raise NotAudioError(
+                    path, f"declares {rate} samples a second, outside {MIN_RATE} to {MAX_RATE}", "export it again"
+                )
             yield AudioStream(rate, _checked(path, blocks))
 
 
@@ -121,7 +130,7 @@ def _open_pyav(path: Path, head: bytes) -> Any:
 
     try:
         # the prefix keeps a name with a colon from being an address
-        container = av.open(f"file:{path}", metadata_errors="ignore", options={"format_whitelist": _CONTAINERS})
+        container = av.open(f"file:{path}", metadata_errors="ignore", options=_OPTIONS)
     except av.FFmpegError as error:
         if begins_like_audio(head):
             raise TruncatedAudioError(

@@ -83,12 +83,17 @@ def mid_of(name: str) -> str:
     labels = load_labels()
     if name in labels.by_mid:
         return name
-    names = _mids_by_name()
-    if found := names.get(name.strip().casefold()):
+    if found := mid_or_none(name):
         return found
+    names = _mids_by_name()
     close = [display_name(names[match]) for match in difflib.get_close_matches(name.casefold(), names, n=3, cutoff=0.5)]
     remedy = f"did you mean {' or '.join(map(repr, close))}?" if close else "see data/audioset_labels.csv"
     raise UsageError(f"no AudioSet label is named {name!r}; {remedy}")
+
+
+def mid_or_none(name: str) -> str | None:
+    """The mid of a display name, in any letter case, or None."""
+    return _mids_by_name().get(name.strip().casefold())
 
 
 @cache

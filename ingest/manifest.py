@@ -128,6 +128,59 @@ def write_manifest(folder: Path, items: list[AudioItem]) -> Path:
     return folder / MANIFEST
 
 
+def read_column(path: Path, name: str) -> dict[str, str]:
+    """A column of a manifest that tells something of its rows: key -> value, "" where nothing is told.
+
+    Args:
+        path: a manifest, the folder that holds one, or what `keep_columns` wrote.
+    Raises:
+        UsageError: there is no manifest, or it has no such column.
+        FormatError: it is damaged.
+    """
+    path = path / MANIFEST if path.is_dir() else path
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such manifest; name the folder that `earshot ingest` made")
+    table = _told(path)
+    if name not in table.column_names[1:]:
+        raise UsageError(f"{path}: has no column {name!r} to slice by; it has {', '.join(table.column_names[1:])}")
+    values = ["" if value is None else str(value) for value in table.column(name).to_pylist()]
+    return dict(zip(table.column("key").to_pylist(), values, strict=True))
+
+
+def keep_columns(manifest: Path, out: Path) -> None:
+    """Keep what a manifest tells of its rows (age, gender, split ...) in the file `out`; rows that it holds already and
+    the manifest does not stay.
+
+    Raises:
+        FormatError: one of the two is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = _told(manifest)
+    if out.exists():
+        before = _told(out)
+        others = before.filter(pc.invert(pc.is_in(before.column("key"), value_set=table.column("key"))))
+        table = pa.concat_tables([table, others], promote_options="default")
+    with atomic_path(out) as temporary:
+        pq.write_table(table, temporary)
+
+
+def _told(path: Path) -> Any:
+    """The key and what is told of each row, as text."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        names = [name for name in file.schema_arrow.names if name not in ("key", "path", "mids", "names", "start_s")]
+        return file.read(["key", *names]).cast(pa.schema([(name, pa.string()) for name in ("key", *names)]))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(f"{path}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+
+
 def _read_manifest(path: Path) -> list[AudioItem]:
     import pyarrow as pa
     import pyarrow.parquet as pq

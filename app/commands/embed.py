@@ -70,7 +70,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from embeddings.embed import EmbedSettings, embed
     from embeddings.encoders import EncoderSettings, encoder_row, load_encoder
     from embeddings.fit import PCA_FILE
-    from embeddings.store import EmbeddingStore
+    from embeddings.store import ABOUT_FILE, EmbeddingStore
+    from ingest.manifest import MANIFEST, keep_columns
 
     row = encoder_row(encoder)
     _refuse_early(out, encoder, resampler)
@@ -91,6 +92,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
         settings = replace(settings, pca=out / PCA_FILE)
     loaded = load_encoder(encoder, settings)
     store = EmbeddingStore.create(out, replace(loaded.spec, resampler=resampler))
+    manifest = audio / MANIFEST if audio.is_dir() else audio
+    if manifest.suffix == ".parquet" and manifest.is_file():
+        keep_columns(manifest, out / ABOUT_FILE)
     with ClipBar() as bar:
         summary = embed(items, loaded, store, embed_settings, progress=bar)
     click.echo(json.dumps(_as_json(summary, encoder, out)) if as_json else _as_text(summary, encoder, out))

@@ -11,18 +11,33 @@ import click
 Examples:
   earshot evaluate model eval.emb
   earshot evaluate model eval.emb --json --report eval.html
+  earshot evaluate model eval.emb --slice-by gender --slice-by age
 """
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML report here.")
+@click.option(
+    "--slice-by",
+    "columns",
+    multiple=True,
+    metavar="COLUMN",
+    help="Measure each value of a column of the manifest apart (gender, age, language ...); may be given again.",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="Where the columns are, when the store was not made by `earshot embed` from a manifest that had them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(model: Path, store: Path, report: Path | None, as_json: bool) -> None:
+def command(  # noqa: PLR0917 - click passes them all by name
+    model: Path, store: Path, report: Path | None, columns: tuple[str, ...], manifest: Path | None, as_json: bool
+) -> None:
     """Measure a model on a labelled embedding store: accuracy, mAP, AUC, each class, confusion."""
-    from app.tables import metrics_table, rejection_line
+    from app.tables import measured_text
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
-    from embeddings.store import EmbeddingStore
+    from embeddings.store import ABOUT_FILE, EmbeddingStore
     from ingest.files import atomic_path
 
     bundle = load_bundle(model)
@@ -36,17 +51,39 @@ def command(model: Path, store: Path, report: Path | None, as_json: bool) -> Non
             err=True,
         )
     measured = evaluate(bundle, table)
+    for column, values in _values(columns, manifest or store / ABOUT_FILE, measured.rows.keys).items():
+        measured = measured.sliced(column, values)
     if report:
+        from classifiers.examples import choose_examples
+        from classifiers.players import load_players
         from classifiers.report import render_report
 
+        players = load_players(choose_examples(measured))
         with atomic_path(report) as temporary:
-            temporary.write_text(render_report(bundle.info, measured, measured_on=str(store)))
+            temporary.write_text(render_report(bundle.info, measured, measured_on=str(store), players=players))
     if as_json:
-        rejection = {"background": measured.rejection.to_json() if measured.rejection else None}
-        click.echo(json.dumps({"model": str(model), "store": str(store)} | measured.metrics.to_json() | rejection))
+        click.echo(json.dumps({"model": str(model), "store": str(store)} | measured.to_json()))
         return
-    click.echo(metrics_table(measured.metrics))
-    if measured.rejection:
-        click.echo(f"\n{rejection_line(measured.rejection)}")
+    click.echo(measured_text(measured))
     if report:
         click.echo(f"\nreport: {report}")
+
+
+def _values(columns: tuple[str, ...], manifest: Path, keys: list[str]) -> dict[str, list[str]]:
+    """Column -> its value for each row, "" where the manifest tells nothing."""
+    from embeddings.embedding import item_key
+    from ingest.errors import UsageError
+    from ingest.manifest import read_column
+
+    if not columns:
+        return {}
+    if not manifest.exists():
+        raise UsageError(
+            f"--slice-by {columns[0]}: there is no {manifest} to tell it; name the manifest that the store was made "
+            "from with --manifest"
+        )
+    items = [item_key(key) for key in keys]
+    found = {column: read_column(manifest, column) for column in columns}
+    if not any(item in found[columns[0]] for item in items):
+        raise UsageError(f"--manifest: {manifest} has none of the store's keys; name the one the store was made from")
+    return {column: [told.get(item, "") for item in items] for column, told in found.items()}

@@ -12,8 +12,8 @@ from ingest.errors import UsageError
 
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo
+    from classifiers.measured import Measured
     from classifiers.protocol import Protocol
-    from classifiers.rejection import Rejection
 
 
 @click.command(
@@ -23,6 +23,7 @@ Examples:
   earshot train emb --classes city10 --head svc --out model
   earshot train emb --classes "Siren;Dog;Jackhammer" --protocol cv5 --out model
   earshot train emb --classes city10 --background 4000 --keep 0.9 --out model    learns what is none of the ten
+  earshot train emb --classes city10 --head wide --background all --out model    learns from every row of the store
   earshot train emb --set hidden=256 --set epochs=30 --out model                 other settings of the head
 
 The measures come from rows that the head did not learn from; the head that is saved learned from all rows.
@@ -34,16 +35,24 @@ The measures come from rows that the head did not learn from; the head that is s
     metavar="SET",
     help="A name in data/class_sets, a .toml file, or class names separated by ';'. Default: every label of the store.",
 )
-@click.option("--head", default="attention", show_default=True, metavar="NAME", help="attention or svc.")
+@click.option(
+    "--head",
+    default="attention",
+    show_default=True,
+    metavar="NAME",
+    help="attention, ensemble, wide, svc, logistic, cnn, yamnet-native ...; docs/heads.md tells them apart, and a name "
+    "that is none lists them all.",
+)
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting of the head; may be given again."
 )
 @click.option(
     "--background",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="So many rows with none of the classes nor their relatives teach what is none of these.",
+    default="0",
+    show_default=True,
+    metavar="N|all",
+    help="So many rows with none of the classes nor their relatives in the ontology teach what is none of these; "
+    "all: every row without a class, relatives too.",
 )
 @click.option(
     "--keep",
@@ -68,7 +77,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     classes: str | None,
     head: str,
     changes: tuple[str, ...],
-    background: int,
+    background: str,
     keep: float,
     out: Path,
     protocol: str,
@@ -78,6 +87,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     """Train a head on embeddings, measure it, and write the model with its report."""
     from app.share_bar import ShareBar
     from classifiers.bundle import PCA_FILE, check_free, save_bundle
+    from classifiers.examples import choose_examples
+    from classifiers.players import load_players
     from classifiers.report import render_card, render_report
     from classifiers.train import TrainSettings, train
     from embeddings.store import EmbeddingStore
@@ -88,23 +99,34 @@ def command(  # noqa: PLR0917 - click passes them all by name
         classes=classes,
         head=head,
         head_changes=parse_changes(changes),
-        background=background,
+        background=parse_background(background),
         keep=keep,
         protocol=cast("Protocol", protocol),
         seed=seed,
     )
     words = ["earshot", "train", str(store), *(["--classes", classes] if classes else []), "--head", head]
     words += [word for change in changes for word in ("--set", change)]
-    words += (["--background", str(background)] if background else []) + ["--keep", f"{keep:g}"]
+    words += (["--background", background] if background != "0" else []) + ["--keep", f"{keep:g}"]
     words += ["--protocol", protocol, "--seed", str(seed), "--out", str(out)]
     with ShareBar() as bar:
         trained = train(opened.load(), opened.spec, settings, store=str(store), command=shlex.join(words), progress=bar)
-    info = trained.info
-    pages = {"report.html": render_report(info, trained.measured), "card.md": render_card(info)}
+    info, measured = trained.info, trained.measured
+    players = load_players(choose_examples(measured)) if measured else {}
+    pages = {"report.html": render_report(info, measured, players=players), "card.md": render_card(info)}
     pca = store / PCA_FILE
     save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca if pca.is_file() else None)
-    rejection = trained.measured.rejection if trained.measured else None
-    click.echo(json.dumps(_as_json(info, rejection, out)) if as_json else _as_text(info, rejection, out))
+    click.echo(json.dumps(_as_json(info, measured, out)) if as_json else _as_text(info, measured, out))
+
+
+def parse_background(text: str) -> int:
+    """ "4000" -> 4000, "all" -> ALL_BACKGROUND."""
+    from classifiers.class_sets import ALL_BACKGROUND
+
+    if text == "all":
+        return ALL_BACKGROUND
+    if not text.isdecimal():
+        raise UsageError(f"--background: takes a number of rows or the word all, got {text!r}")
+    return int(text)
 
 
 def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:
@@ -121,7 +143,7 @@ def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:
     return parsed
 
 
-def _as_json(info: "BundleInfo", rejection: "Rejection | None", out: Path) -> dict[str, Any]:
+def _as_json(info: "BundleInfo", measured: "Measured | None", out: Path) -> dict[str, Any]:
     return {
         "model": str(out),
         "head": info.head,
@@ -133,13 +155,13 @@ def _as_json(info: "BundleInfo", rejection: "Rejection | None", out: Path) -> di
         "folds": info.folds,
         "background": info.trained_on["background"],
         "decision": info.decision.to_json(),
-        "metrics": info.metrics.to_json() if info.metrics else None,
-        "rejection": rejection.to_json() if rejection else None,
+        "metrics": measured.to_json() if measured else None,
+        "rejection": measured.rejection.to_json() if measured and measured.rejection else None,
     }
 
 
-def _as_text(info: "BundleInfo", rejection: "Rejection | None", out: Path) -> str:
-    from app.tables import metrics_table, rejection_line
+def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
+    from app.tables import measured_text
     from classifiers.report import how_measured
 
     made = info.trained_on
@@ -150,8 +172,6 @@ def _as_text(info: "BundleInfo", rejection: "Rejection | None", out: Path) -> st
         f"{out}: {info.head} head for {len(info.class_set.classes)} classes, trained on {rows} "
         f"({made['left_out_none']} left out with none of the classes, {made['left_out_several']} with several)"
     ]
-    if info.metrics:
-        lines += ["", f"Measured on {how_measured(info)}:", metrics_table(info.metrics)]
-    if rejection:
-        lines += ["", rejection_line(rejection)]
+    if measured:
+        lines += ["", f"Measured on {how_measured(info)}:", measured_text(measured)]
     return "\n".join([*lines, "", f"report: {out / 'report.html'}"])

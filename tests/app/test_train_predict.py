@@ -81,7 +81,7 @@ def test_train_prints_one_object_and_writes_a_model(tmp_path: Path, capsys: pyte
     assert "--classes 'Dog;Bird'" in (tmp_path / "m" / "report.html").read_text().replace("&#39;", "'")
 
 
-def test_the_help_of_train_knows_every_head_and_protocol() -> None:
+def test_the_help_of_train_knows_every_kind_of_head_and_every_protocol() -> None:
     """They are written out there because reading the tables would import NumPy for `earshot --help`."""
     from app.commands.train import command
     from classifiers.heads import HEADS
@@ -89,7 +89,9 @@ def test_the_help_of_train_knows_every_head_and_protocol() -> None:
 
     options = {option.name: option for option in command.params}
     assert options["protocol"].type.choices == tuple(PROTOCOLS)  # type: ignore[attr-defined]
-    assert options["head"].help == f"{' or '.join(HEADS)}."  # type: ignore[attr-defined]
+    named = options["head"].help.split(" ...")[0].split(", ")  # type: ignore[attr-defined]
+    assert {"attention", *named} <= HEADS.keys()
+    assert {row.module for row in HEADS.values()} == {HEADS[name].module for name in named}
 
 
 def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +105,7 @@ def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--head", "forest"], "attention, svc"),
+        (["--head", "woods"], "choose one of attention, "),
         (["--classes", "no such thing"], "--classes"),
         (["--classes", "Siren;Jackhammer"], "no row has 'Jackhammer'"),
         (["--protocol", "folds"], "use --protocol cv5"),

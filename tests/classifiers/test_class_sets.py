@@ -7,20 +7,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers.class_sets import make_targets, resolve_class_set
-from ingest.class_sets import CLASS_SETS, ClassSet, SoundClass, class_set_names, read_class_set
+from ingest.class_sets import ClassSet, SoundClass, class_set_names, find_class_set, read_class_set
+from ingest.datasets.esc import _CLASSES as ESC50
 from ingest.errors import FormatError, UsageError
 from ingest.labels import load_labels
 
 LABELS = st.lists(st.lists(st.sampled_from("abcd"), max_size=3, unique=True).map(tuple), max_size=30)
 AB_C = ClassSet("t", "single", (SoundClass("AB", ("a", "b")), SoundClass("C", ("c",))))
 
+OWN_NAMES = {name.casefold() for name in (*ESC50, "dog bark", "baby cry", "person sneeze", "fire crackling")} | {
+    "air conditioner", "car horn", "children playing", "drilling", "engine idling", "gun shot", "jackhammer", "siren",
+    "street music",
+}  # fmt: skip
+"""What ESC-50, ESC-10 and UrbanSound8K call their classes."""
+
 
 @pytest.mark.parametrize("name", class_set_names())
 def test_every_class_set_reads_and_speaks_of_labels_that_exist(name: str) -> None:
-    class_set = read_class_set(CLASS_SETS / f"{name}.toml")
-    known = set(load_labels().audioset)
-    assert {mid for c in class_set.classes for mid in c.mids} <= known
+    class_set = find_class_set(name)
+    assert class_set is not None
+    labels = {mid for c in class_set.classes for mid in c.mids}
+    mids = {label for label in labels if label.startswith(("/m/", "/t/", "/g/"))}
+    assert mids <= set(load_labels().by_mid)
+    assert all(set(c.mids) & set(load_labels().audioset) for c in class_set.classes)
+    assert {name.casefold() for name in labels - mids} <= OWN_NAMES
     assert ClassSet.from_json(class_set.to_json()) == class_set
+
+
+def test_audioset527_is_every_label_in_the_order_of_the_released_data() -> None:
+    class_set = find_class_set("audioset527")
+    assert class_set is not None
+    assert class_set.mode == "multi"
+    assert len(class_set.classes) == 527
+    assert class_set.names[:2] == ("Speech", "Male speech, man speaking")
+    assert not any(";" in name for name in class_set.names)
 
 
 def test_city10_of_the_balanced_list_is_1062_rows(shared: Path) -> None:
@@ -52,6 +72,33 @@ def test_multi_mode_uses_rows_with_none_and_with_several() -> None:
     targets = make_targets([("a",), ("b", "c"), ("d",), ()], class_set)
     np.testing.assert_array_equal(targets.values, [[1, 0], [1, 1], [0, 0], [0, 0]])
     assert targets.rows.tolist() == [0, 1, 2, 3]
+
+
+def test_a_balanced_set_has_as_many_rows_without_as_with_and_no_relatives() -> None:
+    speech, human, dog, own = "/m/09x0r", "/m/09l8g", "/m/0bt9lr", "hum"
+    class_set = ClassSet("t", "multi", (SoundClass("Speech", (speech,)),), balanced=True)
+    labels = [(speech,)] * 4 + [(speech, dog)] * 2 + [(human,)] * 9 + [(dog,), (own,), ()] * 10
+    targets = make_targets(labels, class_set)
+    assert targets.values.sum() == 6
+    assert len(targets.rows) == 12
+    assert all(labels[row] not in ((human,), ()) for row in targets.rows)
+    assert (make_targets(labels, class_set).rows == targets.rows).all()
+    few = make_targets([(speech,)] * 9 + [(dog,)] * 2, class_set)
+    assert (len(few.rows), few.values.sum()) == (4, 2)
+    with pytest.raises(FormatError, match="balanced"):
+        ClassSet("t", "single", AB_C.classes, balanced=True)
+
+
+def test_children_are_taken_in_once_and_never_from_another_class(tmp_path: Path) -> None:
+    cough, throat, bark = "/m/01b_21", "/m/0dl9sf8", "/m/05tny_"
+    path = tmp_path / "children.toml"
+    classes = {"C": cough, "T": throat, "D": "/m/0bt9lr"}
+    tables = "".join(f'[[classes]]\nname = "{name}"\nmids = ["{mid}"]\n' for name, mid in classes.items())
+    path.write_text('title = "T"\nmode = "multi"\nchildren = true\n' + tables)
+    class_set = read_class_set(path)
+    assert class_set.classes[0].mids == (cough,)
+    assert bark in class_set.classes[2].mids
+    assert ClassSet.from_json(class_set.to_json()) == class_set
 
 
 def test_to_train_a_class_may_not_be_everywhere() -> None:

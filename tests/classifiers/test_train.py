@@ -2,19 +2,20 @@
 
 import json
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, save_bundle
+from classifiers.numbers import format_number
 from classifiers.prediction import make_predictions
-from classifiers.report import format_number, render_card, render_report
+from classifiers.report import render_card, render_report
 from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, train
 from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
+from tests.classifiers.pages import check_page
 
 SETTINGS = TrainSettings(head="svc", seed=1, head_changes={"costs": [1.0, 10.0], "gammas": [0.1, 1.0]})
 
@@ -85,7 +86,7 @@ def test_a_bundle_says_what_the_head_said(trained: Trained, bundle_folder: Path)
         bundle = load_bundle(bundle_folder, runtime)  # type: ignore[arg-type]
         np.testing.assert_allclose(
             bundle.predict(table.vectors, table.mask).scores,
-            trained.head.predict(table.vectors, table.mask).scores,
+            trained.info.decision.calibrated(trained.head.predict(table.vectors, table.mask)).scores,
             atol=1e-5,
         )
     assert bundle.info == replace(trained.info, head_settings=bundle.info.head_settings)
@@ -247,35 +248,12 @@ def test_settings_of_a_head_are_checked(changes: dict[str, object], message: str
         train(make_table(), make_spec(), replace(SETTINGS, head_changes=changes))
 
 
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_report_is_one_whole_file_that_needs_no_network(bundle_folder: Path) -> None:
     text = (bundle_folder / "report.html").read_text()
-    page = _Page()
-    page.feed(text)
-    assert page.open == []
-    assert page.links == []
-    assert "url(" not in text
-    assert "@import" not in text
+    page = check_page(text)
+    assert page.loads == page.links == []
     assert "<script" not in text
-    assert text.count("<polyline") == 3
+    assert text.count("<polyline") == 3 + 1  # a curve a class, and the reliability
     assert "earshot train emb --out model" in text
 
 
@@ -288,10 +266,15 @@ def test_the_report_escapes_names() -> None:
     assert "Siren &amp; horn" in text
 
 
-def test_a_report_of_more_classes_than_a_matrix_holds_renders() -> None:
+def test_a_report_of_more_classes_than_a_matrix_holds_can_be_searched() -> None:
     table = make_table(360, classes=tuple(f"class {i:02}" for i in range(60)))
     result = train(table, make_spec(), replace(SETTINGS, protocol="split"))
-    assert 'class="matrix"' not in render_report(result.info, result.measured)
+    text = render_report(result.info, result.measured)
+    page = check_page(text)
+    assert 'class="matrix"' not in text
+    assert page.ids == ["filter", "classes"]
+    assert text.count('<th scope="row">') == 60 + 2 * 10
+    assert len(text) < 150_000
 
 
 def test_one_class_among_others_is_a_yes_or_no() -> None:
@@ -302,7 +285,9 @@ def test_one_class_among_others_is_a_yes_or_no() -> None:
     assert "elsewhere.emb" in render_report(result.info, result.measured, measured_on="elsewhere.emb")
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-0.500")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-.500"), (10.5, "10.500")]
+)
 def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
     assert format_number(value) == text
 

@@ -1,0 +1,1 @@
+"""Predictions over HTTP and WebSocket: what `earshot serve` runs."""

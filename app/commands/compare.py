@@ -1,0 +1,137 @@
+"""`earshot compare`: several heads on the same rows and splits, in one table."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from ingest.errors import UsageError
+
+if TYPE_CHECKING:
+    from classifiers.protocol import Protocol
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  earshot compare emb                                             every head, every label of the store is a class
+  earshot compare emb --classes city10 --heads svc,attention
+  earshot compare emb --classes city10 --heads shallow,attention-family --seeds 3 --out table
+  earshot compare emb --set svc.folds=5 --set attention.epochs=30 --heads svc,attention --json
+
+Every head learns and is measured on the same splits, which never share a source. Stopped at any moment, the same
+command goes on where it was. A head that refuses the data becomes a row that says why.
+"""
+)
+@click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
+@click.option("--classes", metavar="SET", help="As for `earshot train`. Default: every label of the store.")
+@click.option(
+    "--heads", default="all", show_default=True, metavar="NAMES", help="Heads and families, separated by ','; or all."
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["auto", "folds", "cv5", "split"]),
+    default="auto",
+    show_default=True,
+    help="How to measure, as for `earshot train`.",
+)
+@click.option("--seed", default=0, show_default=True, help="The first seed.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Measure with so many seeds, each with splits and heads of its own.",
+)
+@click.option(
+    "--background",
+    default="0",
+    show_default=True,
+    metavar="N|all",
+    help="So many rows with none of the classes nor their relatives teach what is none of these; all: every row "
+    "without a class.",
+)
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="The share of its classes that a model shall keep when it rejects the rest.",
+)
+@click.option(
+    "--set", "changes", multiple=True, metavar="HEAD.NAME=VALUE", help="A setting of one head; may be given again."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default EMB.compare.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(  # noqa: PLR0917 - click passes them all by name
+    store: Path,
+    classes: str | None,
+    heads: str,
+    protocol: str,
+    seed: int,
+    seeds: int,
+    background: str,
+    keep: float,
+    changes: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure several heads on one store, the same splits for all, and rank them with intervals."""
+    from app.commands.train import parse_background
+    from app.share_bar import ShareBar
+    from classifiers.compare import CompareSettings, choose_heads, compare
+    from classifiers.comparison_pages import render_csv, render_markdown, render_page
+    from embeddings.store import EmbeddingStore
+    from ingest.files import atomic_path
+
+    chosen = choose_heads(heads)
+    head_changes = parse_head_changes(changes, chosen)
+    opened = EmbeddingStore.open(store)
+    out = out or store.with_name(f"{store.name}.compare")
+    settings = CompareSettings(
+        heads=chosen,
+        classes=classes,
+        protocol=cast("Protocol", protocol),
+        seed=seed,
+        seeds=seeds,
+        background=parse_background(background),
+        keep=keep,
+        head_changes=head_changes,
+    )
+    words = ["earshot", "compare", str(store), *(["--classes", classes] if classes else []), "--heads", heads]
+    words += ["--protocol", protocol, "--seed", str(seed), "--seeds", str(seeds), "--keep", f"{keep:g}"]
+    words += ["--background", background] if background != "0" else []
+    words += [word for change in changes for word in ("--set", change)] + ["--out", str(out)]
+    with ShareBar() as bar:
+        made = compare(opened.load(), opened.spec, settings, out / "results", progress=bar)
+    said = {"store": str(store), "command": shlex.join(words)} | made.to_json()
+    pages = {
+        "compare.json": json.dumps(said, indent=2) + "\n",
+        "compare.csv": render_csv(made),
+        "compare.md": render_markdown(made),
+        "report.html": render_page(made, store=str(store), command=shlex.join(words)),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text)
+    click.echo(json.dumps(said) if as_json else f"{render_markdown(made)}\nreport: {out / 'report.html'}")
+
+
+def parse_head_changes(changes: tuple[str, ...], heads: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """("svc.folds=5",) -> {"svc": {"folds": 5}}."""
+    from app.commands.train import parse_changes
+
+    parsed: dict[str, dict[str, Any]] = {}
+    for change in changes:
+        head, dot, setting = change.partition(".")
+        if not dot or head not in heads:
+            raise UsageError(
+                f"--set: takes HEAD.NAME=VALUE with a head that is compared ({', '.join(heads)}), got {change!r}; "
+                "for example --set svc.folds=5"
+            )
+        parsed.setdefault(head, {}).update(parse_changes((setting,)))
+    return parsed

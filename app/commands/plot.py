@@ -1,0 +1,115 @@
+"""`earshot plot`: what the hand-crafted features see of a sound, as a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.errors import AudioError, EarshotError, UsageError
+
+if TYPE_CHECKING:
+    from ingest.clip import Clip
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  earshot plot street.wav --out street.png
+  earshot plot street.wav --start 60 --seconds 30 --out street.svg
+  earshot plot *.wav --out pictures                a folder: a PNG for each
+
+Waveform, log-mel spectrogram, MFCC, chroma and spectral shape on one time axis, and the tempo.
+"""
+)
+@click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf, or a folder.")
+@click.option(
+    "--start",
+    "start_s",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    metavar="S",
+    help="Where to begin, in seconds.",
+)
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, metavar="S",
+              help="How much to show.")  # fmt: skip
+def command(audio: tuple[Path, ...], out: Path, start_s: float, seconds: float) -> None:
+    """Draw the features of audio files: one calm picture a file."""
+    targets = _targets(audio, out)
+    failed = 0
+    for path, target in targets.items():
+        try:
+            clip = _read(path, start_s, seconds)
+        except AudioError as error:
+            failed += 1
+            click.echo(f"earshot: {error}", err=True)
+            continue
+        _draw(clip, path.name, target)
+        click.echo(target)
+    if failed:
+        raise EarshotError(f"{failed} of {len(targets)} files could not be drawn; they are named above")
+
+
+def _targets(audio: tuple[Path, ...], out: Path) -> dict[Path, Path]:
+    """File -> its picture, each of its own name.
+
+    Raises:
+        UsageError: one picture for several files.
+    """
+    paths = list(dict.fromkeys(audio))
+    if out.suffix.lower() in FORMATS:
+        if len(paths) > 1:
+            raise UsageError(f"--out: {out} is one picture and there are {len(paths)} files; name a folder")
+        return {paths[0]: out}
+    taken: set[Path] = set()
+    targets = {}
+    for path in paths:
+        number, target = 1, out / f"{path.stem}.png"
+        while target in taken:
+            number += 1
+            target = out / f"{path.stem}-{number}.png"
+        taken.add(target)
+        targets[path] = target
+    return targets
+
+
+def _read(path: Path, start_s: float, seconds: float) -> "Clip":
+    """The stretch of a file that is to be drawn; what lies before it is read and let go of.
+
+    Raises:
+        AudioError: the file cannot be read that far.
+        UsageError: it ends before `start_s`.
+    """
+    import numpy as np
+
+    from ingest.audio import read_windows
+    from ingest.clip import Clip
+
+    window_s = 1.0
+    parts: list[Any] = []
+    first_s, rate = 0.0, 16_000
+    for clip in read_windows(path, window_s=window_s, min_tail_s=0):
+        if clip.start_s + clip.duration_s > start_s:
+            first_s = first_s if parts else clip.start_s
+            parts.append(clip.waveform)
+        rate = clip.sample_rate
+        if clip.start_s + window_s >= start_s + seconds:
+            break
+    skipped = round((start_s - first_s) * rate)
+    waveform = np.concatenate(parts)[skipped : skipped + round(seconds * rate)] if parts else np.zeros(0, np.float32)
+    if not len(waveform):
+        raise UsageError(f"--start: {path} ends before {start_s:g} s; begin earlier")
+    return Clip(str(path), waveform, rate, start_s)
+
+
+def _draw(clip: "Clip", title: str, target: Path) -> None:
+    from embeddings.plot import draw_features
+    from ingest.files import atomic_path
+
+    figure = draw_features(clip.waveform, title, clip.start_s)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format=target.suffix[1:].lower())

@@ -1,0 +1,125 @@
+"""`earshot recipe`: the problems people train for, run end to end."""
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+from ingest.errors import EarshotError, UsageError
+
+
+@click.group()
+def command() -> None:
+    """Run a known problem end to end: its data, its features, its heads, and ours beside them."""
+
+
+@command.command(
+    "list",
+    epilog="""\b
+Examples:
+  earshot recipe list
+  earshot recipe list --json
+""",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_(as_json: bool) -> None:
+    """Name the recipes and what data each takes."""
+    from app.recipe import read_recipe, recipe_names
+
+    recipes = [read_recipe(name) for name in recipe_names()]
+    if as_json:
+        click.echo(json.dumps({"recipes": [{"name": r.name, "title": r.title, "data": r.data} for r in recipes]}))
+        return
+    width = max(len(r.name) for r in recipes)
+    for recipe in recipes:
+        click.echo(f"{recipe.name:<{width}}  {recipe.title}")
+        click.echo(f"{'':<{width}}  data: {recipe.data}\n")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  earshot recipe show urban-sounds
+  earshot recipe show city-sounds --json
+"""
+)
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(name: str, as_json: bool) -> None:
+    """Show a recipe: the problem, and every command it runs."""
+    from app.recipe import read_recipe
+
+    recipe = read_recipe(name)
+    steps = recipe.plan(data="DATA", out="OUT")
+    if as_json:
+        listed = [{"say": s.say, "command": f"earshot {shlex.join(s.words)}", "only_for": s.only_for} for s in steps]
+        about = {"name": recipe.name, "title": recipe.title, "problem": recipe.problem, "data": recipe.data}
+        click.echo(json.dumps(about | {"steps": listed}))
+        return
+    click.echo(f"{recipe.title}\n\n{recipe.problem}\n\ndata: {recipe.data}\n")
+    for step in steps:
+        only = f" (when the data is {step.only_for})" if step.only_for else ""
+        click.echo(f"# {step.say}{only}\nearshot {shlex.join(step.words)}\n")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  earshot recipe run urban-sounds --data UrbanSound8K --out urban
+  earshot recipe run city-sounds --data features.tar.gz --out city
+  earshot recipe run city-sounds --data features.tar.gz --quick      fewer heads, short trainings: does it work here?
+
+Every step is an earshot command, which is shown. Stopped at any moment, the same command goes on with the step where it
+was. The table and the report are in the folder --out: report.html, results.json.
+"""
+)
+@click.argument("name")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="What the recipe works on; `earshot recipe show` says what."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for everything. Default: the recipe's name.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--quick", is_flag=True, help="Leave out what takes long, train briefly: the numbers are worth less.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def run(  # noqa: PLR0917 - click passes them all by name
+    name: str, data: Path | None, out: Path | None, weights: Path | None, quick: bool, as_json: bool
+) -> None:
+    """Run a recipe: its steps, one table, one report."""
+    from app.cli import earshot
+    from app.recipe import read_recipe
+    from app.recipe_report import render_recipe, table_rows, text_table
+    from app.recipe_run import RunSettings, run_recipe
+    from ingest.files import atomic_path
+
+    recipe = read_recipe(name)
+    if data is None:
+        raise UsageError(f"--data: {recipe.name} needs {recipe.data}")
+    settings = RunSettings(data, out or Path(recipe.name), quick, weights)
+    results = run_recipe(
+        recipe,
+        settings,
+        run=lambda args: earshot.main(args=args, prog_name="earshot", standalone_mode=False),
+        say=lambda line: click.echo(line, err=as_json),
+    )
+    rows = table_rows(results, settings.out)
+    report = settings.out / "report.html"
+    summary = {
+        "recipe": recipe.name,
+        "quick": quick,
+        "rows": [row.to_json() for row in rows],
+        "steps": [{"command": shlex.join(r.step.words), "state": r.state, "problem": r.problem} for r in results],
+        "report": str(report),
+    }
+    for path, text in (
+        (report, render_recipe(recipe, rows, results)),
+        (settings.out / "results.json", json.dumps(summary, indent=2) + "\n"),
+    ):
+        with atomic_path(path) as temporary:
+            temporary.write_text(text)
+    brief = "\n  --quick: short trainings, the numbers are worth less" if quick else ""
+    click.echo(json.dumps(summary) if as_json else f"\n{text_table(rows)}{brief}\n\nreport: {report}")
+    if failed := [r for r in results if r.state == "failed"]:
+        raise EarshotError(
+            f"{len(failed)} of {len(results)} steps failed, the first: {failed[0].problem}; mend that and run it again"
+        )

@@ -1,0 +1,170 @@
+"""Runs a recipe, step by step, and again where it was stopped. Touches the disk and, for weights, the network.
+
+A step is done when its record stands in `steps/` with the same command, what it makes is there, and nothing that it
+reads was made anew. The record is written last. A step that fails is a row of the table that says why; the others
+go on, except those that would read what it did not make.
+"""
+
+import contextlib
+import io
+import json
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from app.recipe import Recipe, Step, kind_of
+from embeddings.weights import fetch, look_up
+from ingest.errors import EarshotError, UsageError, WeightsError
+from ingest.files import atomic_path
+
+FETCH_TIMEOUT_S = 5.0
+STATE_FILE, RECORDS = "recipe.json", "steps"
+
+Run = Callable[[list[str]], None]
+Say = Callable[[str], None]
+State = Literal["done", "kept", "failed", "left out"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """data: what the recipe works on; out: the folder that gets everything; weights_dir: the user's own weights."""
+
+    data: Path
+    out: Path
+    quick: bool = False
+    weights_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of a step.
+
+    state: "kept" is done in an earlier run.
+    result: what its command printed under --json; empty unless done or kept.
+    problem: why it failed or was left out.
+    """
+
+    step: Step
+    state: State
+    result: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def run_recipe(recipe: Recipe, settings: RunSettings, run: Run, say: Say) -> list[StepResult]:
+    """Run all steps that are not done yet; one result a step, in their order.
+
+    Args:
+        run: runs one `earshot` command line (without the word earshot), in this process.
+        say: shows one line to the person watching.
+    Raises:
+        UsageError: there is no data, or `out` holds a run of another recipe or on other data.
+    """
+    kind = kind_of(settings.data)
+    _claim(recipe, settings)
+    steps = [
+        _with_weights(step, settings.weights_dir)
+        for step in recipe.plan(data=str(settings.data), out=str(settings.out), kind=kind, quick=settings.quick)
+    ]
+    made: dict[str, StepResult] = {}  # by what they make
+    results = []
+    for number, step in enumerate(steps, start=1):
+        say(f"\n[{number}/{len(steps)}] {step.say}\n$ earshot {shlex.join(step.words)}")
+        result = _one(step, made, _record_path(settings.out, step), settings.weights_dir, run)
+        say({"done": f"done in {result.seconds:.0f} s", "kept": "done before"}.get(result.state, "")
+            or f"{result.state}: {result.problem}")  # fmt: skip
+        results.append(result)
+        if step.makes:
+            made[step.makes] = result
+    return results
+
+
+def _one(step: Step, made: dict[str, StepResult], record: Path, weights_dir: Path | None, run: Run) -> StepResult:
+    """One step: left out, kept, done or failed."""
+    inputs = [made[path] for path in sorted(step.takes(set(made)))]
+    if missing := [i for i in inputs if i.state in ("failed", "left out")]:
+        return StepResult(step, "left out", problem=f"needs {missing[0].step.makes}, which was not made")
+    fresh = any(i.state == "done" for i in inputs)
+    if not fresh and (kept := _read_record(record, step)):
+        return kept
+    record.unlink(missing_ok=True)
+    if problem := _missing_weights(step, weights_dir):
+        return StepResult(step, "left out", problem=problem)
+    started, printed = time.perf_counter(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            run([*step.words, "--json"])
+    except click.ClickException as error:
+        return StepResult(step, "failed", problem=error.format_message())
+    except EarshotError as error:
+        return StepResult(step, "failed", problem=str(error))
+    result = StepResult(step, "done", json.loads(printed.getvalue()), time.perf_counter() - started)
+    _write_record(record, result)
+    return result
+
+
+def _claim(recipe: Recipe, settings: RunSettings) -> None:
+    """The folder belongs to one recipe on one set of data: stores that go on must not mix two."""
+    path = settings.out / STATE_FILE
+    ours = {"recipe": recipe.name, "data": str(settings.data.resolve())}
+    try:
+        theirs = json.loads(path.read_text())
+    except FileNotFoundError:
+        if settings.out.is_dir() and any(settings.out.iterdir()):
+            raise UsageError(
+                f"--out: {settings.out} holds something that is no recipe's; name another folder"
+            ) from None
+        settings.out.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(ours) + "\n")
+        return
+    except ValueError:
+        theirs = None
+    if theirs != ours:
+        raise UsageError(f"--out: {settings.out} belongs to another recipe or other data; name another folder")
+
+
+def _with_weights(step: Step, weights_dir: Path | None) -> Step:
+    if not step.needs or weights_dir is None:
+        return step
+    return Step(step.say, (*step.words, "--weights", str(weights_dir)), step.row, needs=step.needs)
+
+
+def _missing_weights(step: Step, weights_dir: Path | None) -> str:
+    """Why the step's weights are not to be had; "" when they are here, or have just been fetched."""
+    for name in step.needs:
+        if look_up(name, weights_dir) is None:
+            try:
+                fetch(name, timeout_s=FETCH_TIMEOUT_S)
+            except WeightsError as error:
+                return str(error)
+    return ""
+
+
+def _record_path(out: Path, step: Step) -> Path:
+    """A record is named by the verb and what the step makes, which no two steps of a recipe share."""
+    made = Path(step.makes or "").relative_to(out) if step.makes else Path("nothing")
+    return out / RECORDS / f"{step.words[0]}-{'-'.join(made.parts)}.json"
+
+
+def _read_record(path: Path, step: Step) -> StepResult | None:
+    """The result of an earlier run, when it was of the same command and its work is still there."""
+    try:
+        record = json.loads(path.read_text())
+        same = record["words"] == list(step.words) and (step.makes is None or Path(step.makes).exists())
+        return StepResult(step, "kept", record["result"], record["seconds"]) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_record(path: Path, result: StepResult) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            json.dumps({"words": result.step.words, "seconds": result.seconds, "result": result.result}) + "\n"
+        )

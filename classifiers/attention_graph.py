@@ -1,0 +1,262 @@
+"""How the attention family looks at patches: a trunk that each patch goes through, and branches that pool them.
+
+A branch pools the patches of a clip into something, and answers with logits from that; the clip's logits are the mean
+of its branches'. What a branch says of one patch ("votes") is its answer to that patch alone. Masked patches have
+weight 0 exactly. Built-in Keras layers only: the graph loads anywhere.
+
+Sources: Kong et al., "Audio Set classification with attention model: a probabilistic perspective" (ICASSP 2018) for
+"decision", with logits as votes, not probabilities; Yu et al., "Multi-level attention model for weakly supervised audio
+classification" (DCASE 2018) for several depths; Kong et al., "Weakly labelled AudioSet tagging with attention neural
+networks" (TASLP 2019) for "feature".
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from classifiers.keras_head import Floats
+from embeddings.tf import import_keras
+from ingest.errors import UsageError
+
+Tensor = Any
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSettings:
+    """What the graph looks like.
+
+    branches: names of BRANCHES.
+    hidden, depth: width and number of the layers that each patch goes through.
+    every_depth: branches at each of the layers, not at the last one alone.
+    batch_norm: the first layer's outputs are normalised.
+    self_attention: heads of a layer in which patches look at each other; 0 for none.
+    input_dropout, dropout: share of inputs and of hidden units that are dropped in training.
+    heads, width: attention heads of the branch "multihead", and of its layer behind them.
+    output_bias: what logits start from; below 0 where most classes are absent.
+    """
+
+    branches: tuple[str, ...] = ("decision",)
+    hidden: int = 512
+    depth: int = 1
+    every_depth: bool = False
+    batch_norm: bool = False
+    self_attention: int = 0
+    input_dropout: float = 0.5
+    dropout: float = 0.5
+    heads: int = 4
+    width: int = 1024
+    output_bias: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A network, once to train and once to use; both share their layers.
+
+    trained: [scaled, mask] or, where pooled vectors can be mixed, [scaled, mask, partner, share] -> clip logits.
+        partner: int [batch], the row that each row is mixed with; share: float32 [batch, 1], of the row itself.
+    core: [scaled, mask] -> clip logits [batch, classes], votes and attention [batch, patches, classes].
+    """
+
+    trained: Any
+    core: Any
+
+    def settle(self, correlation: Floats) -> None:
+        """Give batch normalisation the variance of clean patches: in training it saw mixed ones, whose spread is less.
+
+        Its layer is linear and has no bias, its inputs have mean 0 and this correlation: [dim, dim].
+        """
+        for layer in self.core.layers:
+            if layer.name == "normalise":
+                kernel = np.asarray(self.core.get_layer("patch").kernel)
+                layer.moving_mean.assign(np.zeros(kernel.shape[1], np.float32))
+                layer.moving_variance.assign(np.einsum("ij,ik,kj->j", kernel, correlation, kernel, optimize=True))
+
+
+class Branch(Protocol):
+    """One way to pool. pool: what `logits` takes, for a clip; alone: the same for each patch by itself."""
+
+    mixable: bool
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor: ...
+    def logits(self, pooled: Tensor) -> Tensor: ...
+    def votes(self, hidden: Tensor) -> Tensor: ...
+    def attention(self, hidden: Tensor, mask: Tensor) -> Tensor: ...
+
+
+def build_graph(dim: int, n_classes: int, settings: GraphSettings, *, mix_pooled: bool) -> Graph:
+    """A new network. Imports TensorFlow.
+
+    Raises:
+        UsageError: a branch that does not exist, or none.
+    """
+    if not settings.branches or (unknown := sorted(set(settings.branches) - set(BRANCHES))):
+        what = repr(unknown[0]) if settings.branches else "none"
+        raise UsageError(f"--set branches: takes some of {', '.join(BRANCHES)}, got {what}; correct it")
+    keras = import_keras()
+    layers, ops = keras.layers, keras.ops
+
+    x = layers.Input((None, dim), name="scaled")
+    mask = layers.Input((None,), dtype="bool", name="mask")
+    levels = _trunk(x, mask, settings)
+    pairs = [
+        (BRANCHES[name](n_classes, settings, f"{name}_{depth}"), level)
+        for depth, level in enumerate(levels)
+        for name in settings.branches
+    ]
+    pooled = [branch.pool(level, mask) for branch, level in pairs]
+    clip = _mean([branch.logits(value) for (branch, _), value in zip(pairs, pooled, strict=True)])
+    seen = [(branch, level) for branch, level in pairs if isinstance(branch, _Decision)] or pairs
+    votes = _mean([branch.votes(level) for branch, level in seen])
+    attention = _mean([branch.attention(level, mask) for branch, level in seen])
+    core = keras.Model([x, mask], [clip, votes, attention], name="attention")
+    if not mix_pooled:
+        return Graph(keras.Model([x, mask], clip), core)
+    partner = layers.Input((), dtype="int32", name="partner")
+    share = layers.Input((1,), name="share")
+    mixed = [
+        share * value + (1 - share) * ops.take(value, partner, axis=0) if branch.mixable else value
+        for (branch, _), value in zip(pairs, pooled, strict=True)
+    ]
+    logits = _mean([branch.logits(value) for (branch, _), value in zip(pairs, mixed, strict=True)])
+    return Graph(keras.Model([x, mask, partner, share], logits), core)
+
+
+def average(cores: list[Any], dim: int) -> Any:
+    """The core whose outputs are the means of these cores' outputs."""
+    keras = import_keras()
+    x = keras.layers.Input((None, dim), name="scaled")
+    mask = keras.layers.Input((None,), dtype="bool", name="mask")
+    outputs = [core([x, mask]) for core in cores]
+    return keras.Model([x, mask], [_mean(list(same)) for same in zip(*outputs, strict=True)], name="average")
+
+
+def _trunk(x: Tensor, mask: Tensor, settings: GraphSettings) -> list[Tensor]:
+    """What branches look at: the last layer's output, or each one's."""
+    layers = import_keras().layers
+    hidden = layers.Dropout(settings.input_dropout)(x)
+    levels = []
+    for depth in range(settings.depth):
+        name = "patch" if depth == 0 else f"patch_{depth}"
+        normalised = settings.batch_norm and depth == 0
+        hidden = layers.Dense(settings.hidden, use_bias=not normalised, name=name)(hidden)
+        if normalised:
+            hidden = layers.BatchNormalization(name="normalise")(hidden, mask=mask)
+        hidden = layers.Dropout(settings.dropout)(layers.ReLU()(hidden))
+        levels.append(hidden)
+    if settings.self_attention:
+        looked = layers.MultiHeadAttention(
+            settings.self_attention, settings.hidden // settings.self_attention, dropout=settings.dropout / 5
+        )(hidden, hidden, attention_mask=import_keras().ops.expand_dims(mask, 1))
+        levels[-1] = layers.LayerNormalization()(hidden + layers.Dropout(settings.dropout / 5)(looked))
+    return levels if settings.every_depth else levels[-1:]
+
+
+class _Decision:
+    """Every patch votes for every class, and says how much its vote counts."""
+
+    mixable = False
+
+    def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
+        self._votes = _output(n_classes, settings, f"{name}_votes")
+        self._weights = import_keras().layers.Dense(n_classes, name=f"{name}_weights")
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return import_keras().ops.sum(self.attention(hidden, mask) * self.votes(hidden), axis=1)
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        return pooled
+
+    def votes(self, hidden: Tensor) -> Tensor:
+        return self._votes(hidden)
+
+    def attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return _over_patches(self._weights(hidden), mask)
+
+
+class _Feature:
+    """Every patch says for each hidden unit how much it counts; classes are read off the pooled units."""
+
+    mixable = True
+
+    def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
+        self._n_classes = n_classes
+        self._weights = import_keras().layers.Dense(settings.hidden, name=f"{name}_weights")
+        self._out = _output(n_classes, settings, f"{name}_out")
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return import_keras().ops.sum(_over_patches(self._weights(hidden), mask) * hidden, axis=1)
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        return self._out(pooled)
+
+    def votes(self, hidden: Tensor) -> Tensor:
+        return self._out(hidden)
+
+    def attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return _for_each_class(_over_patches(self._weights(hidden), mask), self._n_classes)
+
+
+class _MultiHead:
+    """A few heads, each with its own weights over the patches; their sums side by side go through one more layer."""
+
+    mixable = True
+
+    def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
+        layers = import_keras().layers
+        self._n_classes, self._heads = n_classes, settings.heads
+        self._weights = layers.Dense(settings.heads, name=f"{name}_weights")
+        self._hidden = layers.Dense(settings.width, activation="relu", name=f"{name}_hidden")
+        self._dropout = layers.Dropout(settings.dropout)
+        self._out = _output(n_classes, settings, f"{name}_out")
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        ops = import_keras().ops
+        weights = _over_patches(self._weights(hidden), mask)
+        sums = [ops.sum(weights[..., k : k + 1] * hidden, axis=1) for k in range(self._heads)]
+        return ops.concatenate(sums, axis=-1)
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        return self._out(self._dropout(self._hidden(pooled)))
+
+    def votes(self, hidden: Tensor) -> Tensor:
+        return self.logits(import_keras().ops.concatenate([hidden] * self._heads, axis=-1))
+
+    def attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return _for_each_class(_over_patches(self._weights(hidden), mask), self._n_classes)
+
+
+BRANCHES: dict[str, Callable[[int, GraphSettings, str], Branch]] = {
+    "multihead": _MultiHead,
+    "decision": _Decision,
+    "feature": _Feature,
+}
+
+
+def _output(n_classes: int, settings: GraphSettings, name: str) -> Any:
+    keras = import_keras()
+    bias = keras.initializers.Constant(settings.output_bias)
+    return keras.layers.Dense(n_classes, bias_initializer=bias, name=name)
+
+
+def _over_patches(logits: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the patches that are there; exactly 0 for the others.
+
+    Written out: TensorFlow's softmax turns the whole tensor round for an axis that is not the last, which costs more
+    than the exponentials.
+    """
+    ops = import_keras().ops
+    logits = ops.where(ops.expand_dims(mask, -1), logits, -1e9)
+    shares = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=1, keepdims=True)))
+    return shares / ops.sum(shares, axis=1, keepdims=True)
+
+
+def _for_each_class(weights: Tensor, n_classes: int) -> Tensor:
+    """Weights that no class has to itself: their mean, the same for all classes."""
+    ops = import_keras().ops
+    return ops.repeat(ops.mean(weights, axis=-1, keepdims=True), n_classes, axis=-1)
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else sum(values[1:], values[0]) / len(values)

@@ -1,0 +1,137 @@
+"""Making scores believable: temperature, Platt scaling, and how far they are off. Numpy only, pure.
+
+Sources: Guo et al., "On calibration of modern neural networks" (ICML 2017) for the temperature and the error;
+Platt (1999) for the sigmoid.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Flags = npt.NDArray[np.bool_]
+
+ECE_BINS = 15
+HISTOGRAM = 512
+"""Cells that logits are counted in before a sigmoid is fitted to them: two parameters need no finer look."""
+TINY = 1e-7
+LOWEST, HIGHEST = 1 / 3, 10.0
+"""Bounds of a temperature: beyond them a few lucky rows speak, not the head."""
+LEAST_SLOPE = 1e-3
+"""A sigmoid never turns the order of its scores around."""
+MIN_STEP = 1e-8
+
+
+def logit(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """log(p / (1 - p)) of scores in [0, 1], kept finite."""
+    p = np.clip(np.asarray(scores, np.float64), TINY, 1 - TINY)
+    return np.log(p / (1 - p))
+
+
+def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """1 / (1 + exp(-x)), without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64))))
+
+
+def softmax(logits: Floats) -> npt.NDArray[np.float64]:
+    """Over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+
+
+def log_scores(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """log(p) of scores in [0, 1], kept finite."""
+    return np.log(np.maximum(np.asarray(scores, np.float64), 1e-12))
+
+
+def mean_nll(truth: npt.ArrayLike, logits: Floats) -> float:
+    """Mean of -log p of the right class; truth [n, classes] has one 1 in a row."""
+    right = softmax(logits)[np.arange(len(logits)), np.asarray(truth).argmax(axis=1)]
+    return float(-np.log(np.maximum(right, 1e-12)).mean())
+
+
+def fit_temperature(truth: npt.ArrayLike, logits: Floats) -> float:
+    """The temperature that logits are divided by for the lowest negative log likelihood; never worse than 1.
+
+    Args:
+        truth: [n, classes], one 1 in a row; n > 0.
+    """
+    low, high = np.log(LOWEST), np.log(HIGHEST)
+    for _ in range(3):  # a grid that zooms in: the likelihood has one valley
+        grid = np.linspace(low, high, 25)
+        losses = [mean_nll(truth, logits / np.exp(t)) for t in grid]
+        best = int(np.argmin(losses))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = float(np.exp(grid[best]))
+    return found if losses[best] < mean_nll(truth, logits) else 1.0
+
+
+def fit_sigmoid(truth: Flags, logits: Floats, weights: Floats | None = None) -> tuple[float, float]:
+    """Slope and offset of Platt's sigmoid: p = sigmoid(slope * logit + offset). The slope is above 0.
+
+    Targets are drawn in as Platt does, so that perfect separation keeps the sigmoid finite.
+
+    Args:
+        truth, logits: [n], with both kinds of truth, else (1, 0) comes back.
+        weights: [n] of the rows, summing to anything; None for equal ones.
+    """
+    if truth.all() or not truth.any():
+        return 1.0, 0.0
+    heavy = np.ones(len(truth), np.float64) if weights is None else weights.astype(np.float64)
+    x, positive, negative = _histogram(truth, np.asarray(logits, np.float64), heavy)
+    n_positive, n_negative = positive.sum(), negative.sum()
+    high, low = (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2)
+    wanted, total = positive * high + negative * low, positive + negative
+
+    def loss(slope: float, offset: float) -> float:
+        z = slope * x + offset
+        return float((total * np.logaddexp(0, z) - wanted * z).sum())
+
+    slope, offset = 0.0, float(np.log((n_positive + 1) / (n_negative + 1)))
+    for _ in range(100):  # Newton's steps, halved until the loss falls: the method of Lin, Lin and Weng (2007)
+        p = sigmoid(slope * x + offset)
+        error, curve = p * total - wanted, p * (1 - p) * total
+        gradient = np.array([(error * x).sum(), error.sum()])
+        hessian = np.array([[(curve * x * x).sum(), (curve * x).sum()], [(curve * x).sum(), curve.sum()]])
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
+        here, part = loss(slope, offset), 1.0
+        while part > MIN_STEP and loss(slope - part * step[0], offset - part * step[1]) > here:
+            part /= 2
+        slope, offset = slope - part * step[0], offset - part * step[1]
+        if part <= MIN_STEP or np.abs(part * step).max() < MIN_STEP:
+            break
+    return max(float(slope), LEAST_SLOPE), float(offset)
+
+
+def calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
+    """Expected calibration error: in ECE_BINS equal bins, how far mean confidence lies from the share that is right.
+
+    Args:
+        confidence: [n] in [0, 1]; right: [n], 1 where it was right; n > 0.
+    """
+    confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
+    cell = np.minimum((confidence * ECE_BINS).astype(np.intp), ECE_BINS - 1)
+    gaps = np.bincount(cell, confidence - right, ECE_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def scores_error(truth: npt.ArrayLike, scores: Floats, mode: str) -> float:
+    """The calibration error of scores [n, classes]: "single" of the best class, "multi" the mean over classes."""
+    truth = np.asarray(truth) > 0.5
+    if mode == "single":
+        best = scores.argmax(axis=1)
+        rows = np.arange(len(best))
+        return calibration_error(scores[rows, best], truth[rows, best])
+    return float(np.mean([calibration_error(s, t) for s, t in zip(scores.T, truth.T, strict=True)]))
+
+
+def _histogram(
+    truth: Flags, x: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean logit of each filled cell, and the weight of positives and of negatives in it."""
+    low, high = float(x.min()), float(x.max())
+    cell = np.minimum(((x - low) / max(high - low, 1e-12) * HISTOGRAM).astype(np.intp), HISTOGRAM - 1)
+    positive: npt.NDArray[np.float64] = np.bincount(cell, weights * truth, HISTOGRAM).astype(np.float64)
+    negative: npt.NDArray[np.float64] = np.bincount(cell, weights * ~truth, HISTOGRAM).astype(np.float64)
+    centre: npt.NDArray[np.float64] = np.bincount(cell, weights * x, HISTOGRAM).astype(np.float64)
+    filled = positive + negative > 0
+    return centre[filled] / (positive + negative)[filled], positive[filled], negative[filled]

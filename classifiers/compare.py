@@ -1,0 +1,372 @@
+"""Several heads on the same rows and the same splits: who is better, by how much, and how sure that is.
+
+Touches the disk through `fold_results`: what is finished is not done again.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.background import fit_with_background
+from classifiers.decision import KEEP
+from classifiers.fold_results import FoldResult, problem_digest, read_result, result_name, write_result
+from classifiers.heads import HEADS, HeadScores, TrainingData
+from classifiers.heads import Progress as HeadProgress
+from classifiers.intervals import OVERALL, Interval, draw_sources, interval, n_replicates, replicate
+from classifiers.measured import Measured, RowFacts
+from classifiers.metrics import Metrics, measure
+from classifiers.protocol import Protocol, Split
+from classifiers.slices import headline_measure
+from classifiers.train import Prepared, TrainSettings, distribution_version, fingerprint, measure_parts, prepare
+from embeddings.encoders import EncoderSpec
+from embeddings.table import EmbeddingTable
+from ingest.errors import UsageError
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done ("svc, fold 2") and the share of all work that is done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSettings:
+    """What the user chooses.
+
+    heads: names in HEADS.
+    classes, protocol, background, keep: as in `TrainSettings`.
+    seed, seeds: the first seed and how many; each makes its own splits (of "cv5" and "split") and its own heads.
+    head_changes: head -> settings that differ from its row's.
+    """
+
+    heads: tuple[str, ...]
+    classes: str | None = None
+    protocol: Protocol = "auto"
+    seed: int = 0
+    seeds: int = 1
+    background: int = 0
+    keep: float = KEEP
+    head_changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measure of one head.
+
+    mean, spread: over folds and seeds; spread is the standard deviation, None of a single fold.
+    interval: of all test rows taken together, over sources.
+    """
+
+    mean: float | None
+    spread: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One head.
+
+    measures: name in OVERALL -> what came out. rejected: name in ("auc", "accepted_at_keep") -> mean over seeds.
+    fit_s, predict_s: mean seconds for a fold.
+    behind: by how much `by` is lower than the best head's, all rows taken together; interval: of that, rows paired.
+    refused: why the head could not be measured; the rest is empty then.
+    metrics: of the first seed, for its classes.
+    """
+
+    head: str
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    rejected: Mapping[str, float] = field(default_factory=dict)
+    fit_s: float | None = None
+    predict_s: float | None = None
+    behind: float | None = None
+    interval: Interval | None = None
+    metrics: Metrics | None = None
+    refused: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "head": self.head,
+            "refused": self.refused,
+            "measures": {
+                name: {"mean": m.mean, "spread": m.spread, "interval": m.interval} for name, m in self.measures.items()
+            },
+            "background": dict(self.rejected) or None,
+            "fit_s": self.fit_s,
+            "predict_s": self.predict_s,
+            "behind_best": None if self.refused else {"difference": self.behind, "interval": self.interval},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A table of heads, the best first by `by`, those that refused last.
+
+    protocol: what "auto" came to. folds: names. rows, sources: how many; background: how many of the rows.
+    """
+
+    title: str
+    class_names: tuple[str, ...]
+    mode: str
+    encoder: str
+    protocol: str
+    folds: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rows: int
+    sources: int
+    background: int
+    keep: float
+    by: str
+    fingerprint: str
+    heads: tuple[Compared, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "classes": list(self.class_names),
+            "mode": self.mode,
+            "encoder": self.encoder,
+            "protocol": self.protocol,
+            "folds": list(self.folds),
+            "seeds": list(self.seeds),
+            "rows": self.rows,
+            "sources": self.sources,
+            "background": self.background,
+            "keep": self.keep,
+            "by": self.by,
+            "fingerprint": self.fingerprint,
+            "heads": [row.to_json() for row in self.heads],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Seed:
+    """One seed's problem and, for each head, what it said of each split."""
+
+    seed: int
+    made: Prepared
+    fingerprint: str
+    problem: str
+    results: dict[str, list[FoldResult]]
+
+
+def family_of(head: str) -> str:
+    """The family of a head: heads of one module learn in one way, with other settings."""
+    return HEADS[head].module.rpartition(".")[2]
+
+
+def choose_heads(text: str) -> tuple[str, ...]:
+    """The heads that `--heads` means: "all", names and families, separated by commas; each once, in the given order.
+
+    A family is named as such ("shallow"), or with "-family" behind it where a head has the same name.
+
+    Raises:
+        UsageError: a name that is neither.
+    """
+    families = dict.fromkeys(family_of(name) for name in HEADS)
+    chosen: list[str] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        family = word.removesuffix("-family")
+        if word in HEADS:
+            chosen.append(word)
+        elif word == "all" or family in families:
+            chosen += [name for name in HEADS if word == "all" or family == family_of(name)]
+        else:
+            named = (f"{name}-family" if name in HEADS else name for name in families)
+            raise UsageError(
+                f"--heads: no head or family named {word!r}; choose of {', '.join(HEADS)}; "
+                f"families are {', '.join(named)}; all means every head"
+            )
+    if not chosen:
+        raise UsageError("--heads: names no head; give names separated by ',', or all")
+    return tuple(dict.fromkeys(chosen))
+
+
+def compare(
+    table: EmbeddingTable,
+    spec: EncoderSpec,
+    settings: CompareSettings,
+    results: Path,
+    *,
+    progress: Progress = lambda what, share: None,
+) -> Comparison:
+    """Measure every head on the same splits. A head that refuses the data becomes a row that says why.
+
+    Args:
+        results: folder for the result of each head and split; what it holds already is not done again.
+    Raises:
+        UsageError: classes or protocol do not fit the rows, or the protocol is "none".
+    """
+    if settings.protocol == "none":
+        raise UsageError("--protocol none: compares nothing; choose auto, folds, cv5 or split")
+    seeds = [_seed(table, spec, settings, settings.seed + i) for i in range(settings.seeds)]
+    refused = _run_all(seeds, settings, results, progress)
+    heads = [name for name in settings.heads if name not in refused]
+    measured = {name: [_measured(s, name, settings.keep) for s in seeds] for name in heads}
+    made = seeds[0].made
+    rows = _ranked(seeds, measured, headline_measure(made.class_set.mode))
+    return Comparison(
+        title=made.class_set.title,
+        class_names=made.class_set.names,
+        mode=made.class_set.mode,
+        encoder=spec.encoder,
+        protocol=made.protocol,
+        folds=tuple(split.name for split in made.splits),
+        seeds=tuple(s.seed for s in seeds),
+        rows=len(made.used),
+        sources=len(set(made.used.sources)),
+        background=made.targets.background,
+        keep=settings.keep,
+        by=headline_measure(made.class_set.mode),
+        fingerprint=seeds[0].fingerprint,
+        heads=(*rows, *(Compared(name, refused=reason) for name, reason in refused.items())),
+    )
+
+
+def _seed(table: EmbeddingTable, spec: EncoderSpec, settings: CompareSettings, seed: int) -> _Seed:
+    chosen = TrainSettings(
+        classes=settings.classes, protocol=settings.protocol, seed=seed, background=settings.background
+    )
+    made = prepare(table, spec, chosen)
+    rows = fingerprint(made.used)
+    return _Seed(seed, made, rows, problem_digest(made.data, rows, distribution_version("earshot") or ""), {})
+
+
+def _run_all(seeds: Sequence[_Seed], settings: CompareSettings, folder: Path, progress: Progress) -> dict[str, str]:
+    """Fill in the results of every seed; returns the heads that refused, and why."""
+    refused: dict[str, str] = {}
+    total = len(seeds) * len(settings.heads)
+    for i, (one, head) in enumerate(product(seeds, settings.heads)):
+        if head in refused:
+            continue
+        changes = dict(settings.head_changes.get(head, {}))
+        share = _part(progress, head, i, total)
+        try:
+            one.results[head] = _run_splits(one, head, changes, folder, share)
+        except UsageError as error:
+            refused[head] = str(error)
+    progress("done", 1.0)
+    return refused
+
+
+def _run_splits(one: _Seed, head: str, changes: dict[str, Any], folder: Path, progress: Progress) -> list[FoldResult]:
+    """One head on every split of a seed, each from its file or anew."""
+    data, splits = one.made.data, one.made.splits
+    results = []
+    for k, split in enumerate(splits):
+        name = result_name(head, changes, one.seed, split, problem=one.problem)
+        kept = read_result(folder / name, len(split.test), data.targets.shape[1])
+        if kept is None:
+            steps = _steps(_part(progress, split.name, k, len(splits)))
+            kept = _run(data, split, head, changes, one.seed, progress=steps)
+            write_result(folder / name, kept)
+        results.append(kept)
+    return results
+
+
+def _run(
+    data: TrainingData, split: Split, head: str, changes: Mapping[str, Any], seed: int, *, progress: HeadProgress
+) -> FoldResult:
+    """One head on one split."""
+    begin = time.perf_counter()
+    fitted = fit_with_background(head, data.select(split.train), seed, progress, changes)
+    fit_s = time.perf_counter() - begin
+    begin = time.perf_counter()
+    said = fitted.predict(data.vectors[split.test], data.mask[split.test])
+    predict_s = time.perf_counter() - begin
+    return FoldResult(HeadScores(said.scores, known=said.known), fit_s, predict_s, fitted.settings.get("chosen"))
+
+
+def _part(progress: Progress, what: str, index: int, of: int) -> Progress:
+    """The progress of one part of all; it is named by the parts it lies in."""
+    progress(what, index / of)
+    return lambda inner, share: progress(f"{what}, {inner}", (index + share) / of)
+
+
+def _steps(progress: Progress) -> HeadProgress:
+    return lambda done, total: progress("learning", done / total)
+
+
+def _measured(one: _Seed, head: str, keep: float) -> Measured:
+    parts = [result.said for result in one.results[head]]
+    return measure_parts(one.made.data, RowFacts.of(one.made.used), one.made.splits, parts, keep=keep)[0]
+
+
+def _ranked(seeds: Sequence[_Seed], measured: Mapping[str, Sequence[Measured]], by: str) -> list[Compared]:
+    """A row for each head, the best first."""
+    replicates = _replicates(measured)
+    ranking = sorted(replicates, key=lambda name: -np.nan_to_num(replicates[name][by][0], nan=-1))
+    best = replicates[ranking[0]][by] if ranking else None
+    rows = []
+    for name in ranking:
+        folds = [m for one in seeds for m in _fold_metrics(one, name)]
+        timed = [result for one in seeds for result in one.results[name]]
+        behind = best - replicates[name][by] if best is not None else np.full(1, np.nan)
+        rows.append(
+            Compared(
+                head=name,
+                measures={key: _measure([getattr(m, key) for m in folds], replicates[name][key]) for key in OVERALL},
+                rejected=_rejected(measured[name]),
+                fit_s=float(np.mean([result.fit_s for result in timed])),
+                predict_s=float(np.mean([result.predict_s for result in timed])),
+                behind=None if np.isnan(behind[0]) else float(behind[0]),
+                interval=None if name == ranking[0] else interval(behind, bounds=(-1, 1)),
+                metrics=measured[name][0].metrics,
+            )
+        )
+    return rows
+
+
+def _replicates(measured: Mapping[str, Sequence[Measured]]) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+    """head -> measure -> [1 + replicates], mean over seeds; every head on the very same draws of sources."""
+    if not measured:
+        return {}
+    runs = next(iter(measured.values()))
+    sources = sorted({source for m in runs for source in m.rows.sources})
+    place = {source: i for i, source in enumerate(sources)}
+    largest = max(m.truth.size for m in runs)
+    drawn = draw_sources(sources, np.random.default_rng(0), n_replicates(largest, 1))
+    made = {}
+    for name, of_seeds in measured.items():
+        each = [
+            replicate(
+                m.truth > 0.5,
+                m.scores,
+                m.said,
+                drawn[:, [place[source] for source in m.rows.sources]],
+                m.metrics.mode,
+            ).overall
+            for m in of_seeds
+        ]
+        made[name] = {key: np.mean([overall[key] for overall in each], axis=0) for key in OVERALL}
+    return made
+
+
+def _fold_metrics(one: _Seed, head: str) -> list[Metrics]:
+    """The measures of each split, of the head's scores as they are; in "single", of the rows that have a class."""
+    data, made = one.made.data, []
+    for split, result in zip(one.made.splits, one.results[head], strict=True):
+        truth = data.targets[split.test]
+        kept = truth.any(axis=1) | (data.mode == "multi")
+        made.append(measure(truth[kept], result.said.scores[kept], data.class_names, data.mode))
+    return made
+
+
+def _measure(values: Sequence[float | None], replicates: npt.NDArray[np.float64]) -> Measure:
+    known = [value for value in values if value is not None]
+    return Measure(
+        mean=float(np.mean(known)) if known else None,
+        spread=float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        interval=interval(replicates),
+    )
+
+
+def _rejected(measured: Sequence[Measured]) -> dict[str, float]:
+    rejections = [m.rejection for m in measured if m.rejection]
+    return {
+        name: float(np.mean([getattr(rejection, name) for rejection in rejections]))
+        for name in ("auc", "accepted_at_keep")
+        if rejections
+    }

@@ -1,0 +1,95 @@
+"""Heads built from heads of the attention family: several in one graph, or one that learned from several.
+
+An ensemble averages its members' logits, votes and attention; its graph is one graph, saved as one head. A distilled
+head is a single head whose targets are blended with what an ensemble says of the very rows that it is shown, mixed ones
+included: it costs the ensemble's training and then some, and is as small and quick as one head afterwards.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from classifiers.attention import fit_core, settings_for
+from classifiers.attention_graph import average
+from classifiers.heads import HeadRow, Progress, TrainingData, head_row, make_settings
+from classifiers.keras_head import FittedKeras, Floats, InputScaling, Mask, load
+from classifiers.training import Teacher
+from embeddings.tf import import_keras
+from ingest.errors import UsageError
+
+__all__ = ["EnsembleSettings", "fit", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleSettings:
+    """What an ensemble is made of.
+
+    members: rows of the table of heads, of the attention family; each is trained with a seed of its own.
+    distil: a last head of the row `pupil` is trained on what the members say, and it alone is kept.
+    taught: share of the pupil's targets that comes from the members.
+    epochs, pupil_epochs: of members and pupil; 0 for what they would have on their own.
+    """
+
+    members: tuple[str, ...] = ("attention", "attention", "transformer")
+    distil: bool = False
+    pupil: str = "attention"
+    taught: float = 0.7
+    epochs: int = 0
+    pupil_epochs: int = 0
+
+
+def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: Progress) -> FittedKeras:
+    """Train the members on all rows of `data`, then the pupil, if there is to be one. Imports TensorFlow.
+
+    Raises:
+        UsageError: a member that is not of the attention family, or no member.
+    """
+    settings = make_settings(EnsembleSettings, row, changes)
+    family = [_member_row(name) for name in settings.members]
+    if not family:
+        raise UsageError("--set members: needs one head or more, got none; for example members=['attention']")
+    scaling = InputScaling.of(data.vectors, data.mask)
+    parts = len(family) + settings.distil
+    cores = []
+    for i, member in enumerate(family):
+        given = settings_for(member, {"epochs": settings.epochs} if settings.epochs else {}, data)
+        trained, _ = fit_core(data, scaling, given, seed + i, progress=_part(progress, i, parts))
+        cores.append(trained)
+    core = average(cores, data.spec.dim)
+    if settings.distil:
+        pupil_row = _member_row(settings.pupil)
+        given = settings_for(pupil_row, {"epochs": settings.pupil_epochs} if settings.pupil_epochs else {}, data)
+        given = replace(given, taught=settings.taught)
+        teacher = _teacher(core, data.mode)
+        told = _part(progress, len(family), parts)
+        core, _ = fit_core(data, scaling, given, seed + len(family), progress=told, teacher=teacher)
+    return FittedKeras(core, scaling, data.spec, data.mode, asdict(settings))
+
+
+def _member_row(name: str) -> HeadRow:
+    row = head_row(name)
+    if row.module != "classifiers.attention":
+        raise UsageError(
+            f"--set members: takes heads of the attention family, got {name!r}; "
+            "choose of attention, decision, decision-multi, feature, multihead, transformer"
+        )
+    return row
+
+
+def _teacher(core: Any, mode: str) -> Teacher:
+    """The core's probabilities, as the loop asks for them."""
+    ops = import_keras().ops
+    activation = ops.softmax if mode == "single" else ops.sigmoid
+    logits = import_keras().Model(core.inputs, activation(core.outputs[0]))
+
+    def teach(x: Floats, mask: Mask) -> Floats:
+        return np.asarray(logits.predict_on_batch([x, mask]))
+
+    return teach
+
+
+def _part(progress: Progress, index: int, parts: int) -> Progress:
+    """The progress of one member, as a part of all."""
+    return lambda done, total: progress(index * total + done, parts * total)

@@ -1,0 +1,171 @@
+"""Touches the disk: a Keras head as it is kept and run, whatever its core looks like.
+
+A core takes scaled vectors and a mask and gives clip logits, patch logits and attention. The saved graph has the
+scaling before it and the activation of its mode behind it, so it takes vectors as stored. Built-in layers only:
+`head.keras` loads with `keras.models.load_model` alone, and `head.tflite` is the same graph for one row at a time.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.heads import HeadRow, HeadScores, Runtime
+from embeddings.embedding import Vectors
+from embeddings.encoders import EncoderSpec
+from embeddings.litert import open_interpreter
+from embeddings.tf import import_keras, to_litert
+from ingest.class_sets import Mode
+from ingest.errors import FormatError
+
+FULL_FILE, LIGHT_FILE = "head.keras", "head.tflite"
+FULL_BATCH = 512
+OUTPUTS = ("scores", "patch_scores", "attention")
+"""Names of the graph's outputs, in the order of HeadScores."""
+ROWS_AT_ONCE = 1 << 13
+"""Rows that are read at once where all rows are looked at: of ten VGGish patches 10 MB as stored, 42 MB scaled."""
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class InputScaling:
+    """How stored vectors become a layer's input: mean 0 and variance 1 in each dimension.
+
+    Bytes are standardised as they are: (x - 128) / 128 first would come to the same.
+
+    mean, std: float32 [dim], of the real patches of the training rows.
+    """
+
+    mean: Floats
+    std: Floats
+
+    @classmethod
+    def of(cls, vectors: Vectors, mask: Mask) -> "InputScaling":
+        """The scaling that standardises these rows; a dimension that never changes is only shifted."""
+        mean = sum(part.sum(axis=0, dtype=np.float64) for part in _real_patches(vectors, mask)) / mask.sum()
+        squares = sum(np.square(part - mean).sum(axis=0) for part in _real_patches(vectors, mask))
+        std = np.sqrt(squares / mask.sum())
+        return cls(np.asarray(mean, np.float32), np.where(std < 1e-6, 1, std).astype(np.float32))
+
+    def apply(self, vectors: Vectors, mask: Mask) -> Floats:
+        """Scaled vectors, 0 outside the mask."""
+        scaled = (vectors.astype(np.float32) - self.mean) / self.std
+        return np.where(mask[..., None], scaled, np.float32(0))
+
+    def correlation(self, vectors: Vectors, mask: Mask) -> Floats:
+        """Mean of x x^T over the real patches, scaled: float32 [dim, dim]."""
+        total = np.zeros((len(self.mean),) * 2)
+        for part in _real_patches(vectors, mask):
+            scaled = (part - self.mean) / self.std
+            total += scaled.T @ scaled
+        return (total / mask.sum()).astype(np.float32)
+
+
+class FittedKeras:
+    """A trained graph that takes vectors as stored.
+
+    core: the graph without scaling and activation, for heads that are built from heads.
+    """
+
+    def __init__(
+        self, core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode, settings: dict[str, Any]
+    ) -> None:
+        self.core, self.scaling, self.spec, self.settings = core, scaling, spec, settings
+        self.model = _with_scaling(core, scaling, spec, mode)
+
+    def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
+        return FullHead(self.model).predict(vectors, mask)
+
+    def save(self, folder: Path) -> None:
+        self.model.save(folder / FULL_FILE)
+        (folder / LIGHT_FILE).write_bytes(_to_tflite(self.model, self.spec))
+
+
+def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> "FullHead | LightHead":
+    """Load what `save` wrote. The mode is in the graph already."""
+    if runtime == "light":
+        return LightHead(folder / row.light_file)
+    keras = import_keras()
+    return FullHead(keras.models.load_model(folder / row.full_file))
+
+
+class FullHead:
+    """Runs the Keras model, in batches."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
+        parts = [
+            self._model({"vectors": vectors[i : i + FULL_BATCH], "mask": mask[i : i + FULL_BATCH]}, training=False)
+            for i in range(0, len(vectors), FULL_BATCH)
+        ]
+        return HeadScores(*(np.concatenate([np.asarray(part[name]) for part in parts]) for name in OUTPUTS))
+
+
+class LightHead:
+    """Runs the LiteRT model, row by row: a row has at most a window's patches."""
+
+    def __init__(self, path: Path) -> None:
+        self._runner = open_interpreter(path).get_signature_runner()
+        self._patches = int(self._runner.get_input_details()["vectors"]["shape"][1])
+
+    def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
+        given = vectors.shape[1]
+        if mask[:, self._patches :].any():
+            raise FormatError(
+                f"attention: a row has at most {self._patches} patches, got {given}; cut the audio into windows"
+            )
+        width = max(self._patches, given)
+        padded = np.zeros((len(vectors), width, vectors.shape[2]), vectors.dtype)
+        padded[:, :given] = vectors
+        present = np.zeros((len(vectors), width), np.bool_)
+        present[:, :given] = mask
+        outputs = [
+            self._runner(vectors=padded[i : i + 1, : self._patches], mask=present[i : i + 1, : self._patches])
+            for i in range(len(vectors))
+        ]
+        scores, *by_patch = (np.concatenate([out[name] for out in outputs]) for name in OUTPUTS)
+        longer = ((0, 0), (0, width - self._patches), (0, 0))
+        return HeadScores(scores, *(np.pad(values, longer)[:, :given] for values in by_patch))
+
+
+def _with_scaling(core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode) -> Any:
+    """The trained core between its scaling and the activation of its mode: vectors as stored -> scores."""
+    keras = import_keras()
+    layers, ops = keras.layers, keras.ops
+
+    vectors = layers.Input((None, spec.dim), dtype=spec.dtype, name="vectors")
+    mask = layers.Input((None,), dtype="bool", name="mask")
+    present = ops.expand_dims(mask, -1)
+    scale, offset = 1 / scaling.std, -scaling.mean / scaling.std
+    x = layers.Rescaling(scale.tolist(), offset=offset.tolist(), name="standardise")(ops.cast(vectors, "float32"))
+    clip_logits, votes, attention = core([ops.where(present, x, 0.0), mask])
+    activation = ops.softmax if mode == "single" else ops.sigmoid
+    outputs = {
+        "scores": activation(clip_logits),
+        "patch_scores": ops.where(present, activation(votes), 0.0),
+        "attention": attention,
+    }
+    return keras.Model({"vectors": vectors, "mask": mask}, outputs, name="head")
+
+
+def _to_tflite(model: Any, spec: EncoderSpec) -> bytes:
+    """The model for LiteRT: one row at a time, as many patches as a window can hold, the rest masked."""
+    keras = import_keras()
+    patches = math.ceil(spec.window_s / spec.hop_s)
+    vectors = keras.Input(batch_shape=(1, patches, spec.dim), dtype=spec.dtype, name="vectors")
+    mask = keras.Input(batch_shape=(1, patches), dtype="bool", name="mask")
+    return to_litert(keras.Model([vectors, mask], model({"vectors": vectors, "mask": mask})))
+
+
+def _real_patches(vectors: Vectors, mask: Mask) -> Iterator[Floats]:
+    """The patches inside the mask, float32 [k, dim], some rows at a time."""
+    for i in range(0, len(vectors), ROWS_AT_ONCE):
+        yield vectors[i : i + ROWS_AT_ONCE][mask[i : i + ROWS_AT_ONCE]].astype(np.float32)

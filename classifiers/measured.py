@@ -1,0 +1,181 @@
+"""All that is measured of rows that a head was not trained on, and the rows themselves. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.calibration import scores_error
+from classifiers.decision import Answers
+from classifiers.heads import HeadScores
+from classifiers.intervals import Intervals, measure_intervals
+from classifiers.metrics import Metrics, answers, measure
+from classifiers.rejection import Rejection, measure_rejection
+from classifiers.reliability import Calibration, Confidence, measure_calibration, measure_confidence
+from classifiers.slices import Slice, measure_slices
+from embeddings.table import EmbeddingTable
+from ingest.class_sets import Mode
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class RowFacts:
+    """Where each of n rows comes from; fields as in `EmbeddingTable`, without the vectors."""
+
+    keys: list[str]
+    sources: list[str]
+    paths: list[str]
+    start_s: npt.NDArray[np.float64]
+    end_s: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, table: EmbeddingTable) -> "RowFacts":
+        return cls(table.keys, table.sources, table.paths, table.start_s, table.end_s)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def select(self, rows: npt.NDArray[np.intp]) -> "RowFacts":
+        """These rows, in this order."""
+        keys, sources, paths = ([column[i] for i in rows] for column in (self.keys, self.sources, self.paths))
+        return RowFacts(keys, sources, paths, self.start_s[rows], self.end_s[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class PatchEvidence:
+    """What a head saw over time, of the class that scored best in each row.
+
+    scores, attention: float32 [n, patches], 0 outside the row's real patches; attention sums to 1 over them.
+    n_patches: int [n].
+    """
+
+    scores: Floats
+    attention: Floats
+    n_patches: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, said: HeadScores, mask: npt.NDArray[np.bool_]) -> "PatchEvidence | None":
+        """None where the head does not look at patches."""
+        if said.patch_scores is None or said.attention is None:
+            return None
+        best = said.scores.argmax(axis=1)[:, None, None]
+        scores, attention = (
+            np.take_along_axis(values, best, axis=2)[:, :, 0] for values in (said.patch_scores, said.attention)
+        )
+        return cls(scores, attention, mask.sum(axis=1, dtype=np.int32))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[PatchEvidence | None]") -> "PatchEvidence | None":
+        """The rows of all parts, one after the other; None unless every part has some."""
+        whole = [part for part in parts if part is not None]
+        if len(whole) < len(parts) or not parts:
+            return None
+        return cls(
+            *(np.concatenate([getattr(p, name) for p in whole]) for name in ("scores", "attention", "n_patches"))
+        )
+
+    def select(self, rows: npt.NDArray[np.intp]) -> "PatchEvidence":
+        return PatchEvidence(self.scores[rows], self.attention[rows], self.n_patches[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class KnownScores:
+    """Scores that a row is of any class: float32, of rows that have one and of background."""
+
+    classes: Floats
+    background: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Scores of rows that the head that gave them was not trained on, and their measures.
+
+    truth, scores: [n, classes], of the rows that have what the class set asks for.
+    said: bool [n, classes], what was answered: the best class of "single", those above their threshold of "multi".
+    rejection, known: how well background is told from the classes; None where there was none.
+    slices: column -> measures for each of its values.
+    """
+
+    truth: Floats
+    scores: Floats
+    said: npt.NDArray[np.bool_]
+    rows: RowFacts
+    metrics: Metrics
+    intervals: Intervals
+    calibration: Calibration
+    confidence: Confidence
+    rejection: Rejection | None = None
+    known: KnownScores | None = None
+    patches: PatchEvidence | None = None
+    slices: Mapping[str, list[Slice]] = field(default_factory=dict)
+
+    def sliced(self, column: str, value_of_row: Sequence[str]) -> "Measured":
+        """With measures for each value of a column; value_of_row: [n], "" where nothing is told."""
+        made = measure_slices(
+            self.truth > 0.5,
+            self.scores,
+            self.said,
+            values=value_of_row,
+            sources=self.rows.sources,
+            class_names=self.metrics.class_names,
+            mode=self.metrics.mode,
+        )
+        return replace(self, slices={**self.slices, column: made})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types; see docs/heads.md for the names."""
+        return self.metrics.to_json() | {
+            "intervals": self.intervals.to_json(),
+            "calibration": self.calibration.to_json(),
+            "confidence": self.confidence.to_json(),
+            "background": self.rejection.to_json() if self.rejection else None,
+            "slices": {
+                column: {part.value: part.to_json() for part in slices} for column, slices in self.slices.items()
+            },
+        }
+
+
+def measure_rows(
+    truth: Floats,
+    raw: HeadScores,
+    said: HeadScores,
+    decided: Answers,
+    *,
+    rows: RowFacts,
+    class_names: tuple[str, ...],
+    mode: Mode,
+    patches: PatchEvidence | None = None,
+) -> Measured:
+    """Measure scores in every way.
+
+    The measures of the classes are of rows that have one; rows of zeros in "single" are background.
+
+    Args:
+        truth: [n, classes]. rows: [n].
+        raw: scores as the head gave them; said, decided: calibrated, and what was made of them.
+    """
+    has_class = truth.any(axis=1) | (mode == "multi")
+    kept = np.flatnonzero(has_class)
+    flags, scores, rows = truth[kept] > 0.5, said.scores[kept], rows.select(kept)
+    answered = answers(scores, mode) if mode == "single" else decided.present[kept]
+    background = not has_class.all()
+    return Measured(
+        truth=truth[kept],
+        scores=scores,
+        said=answered,
+        rows=rows,
+        metrics=replace(
+            measure(flags, scores, class_names, mode, answered),
+            calibration_error=scores_error(flags, scores, mode),
+            calibration_error_before=scores_error(flags, raw.scores[kept], mode),
+        ),
+        intervals=measure_intervals(flags, scores, answered, sources=rows.sources, class_names=class_names, mode=mode),
+        calibration=measure_calibration(flags, scores, mode),
+        confidence=measure_confidence(flags, scores, answered),
+        rejection=measure_rejection(truth, said, decided, class_names) if background else None,
+        known=KnownScores(decided.known[has_class], decided.known[~has_class]) if background else None,
+        patches=patches.select(kept) if patches else None,
+    )

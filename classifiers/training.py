@@ -1,0 +1,180 @@
+"""The loop that trains the attention family: mixup, a cosine schedule, early stopping, a teacher.
+
+Rows are gathered batch by batch, so vectors may lie in a file that is mapped into memory.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.attention_graph import Graph, GraphSettings
+from classifiers.heads import Progress, TrainingData
+from classifiers.keras_head import FULL_BATCH, Floats, InputScaling, Mask
+from embeddings.tf import bfloat16_products, import_keras
+from ingest.class_sets import Mode
+
+Teacher = Callable[[Floats, Mask], Floats]
+"""Scaled vectors [n, patches, dim] and mask -> probabilities [n, classes]."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionSettings(GraphSettings):
+    """How a head of the family is built and trained.
+
+    epochs, batch: passes over the data, rows in a step.
+    min_steps, max_steps: bounds on the steps in all: few rows are passed over more often, very many less.
+    learning_rate, warmup: peak of the cosine schedule, and share of the steps that lead up to it.
+    weight_decay: AdamW's; of matrices only.
+    mixup: both parameters of the beta distribution that pairs of rows are mixed with; 0 is off.
+    mix_pooled: share of the steps that mix what the branches pooled, where they can, and not the inputs.
+    taught: share of the targets that comes from a teacher, where there is one.
+    patience: epochs without a better loss on held-out sources before training stops; 0 trains on all rows to the end.
+    precision: of matrix products, "float32" or "bfloat16" (half the time where the processor has it).
+    """
+
+    epochs: int = 60
+    batch: int = 64
+    min_steps: int = 300
+    max_steps: int = 6000
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    mixup: float = 1.0
+    mix_pooled: float = 0.0
+    taught: float = 0.7
+    patience: int = 0
+    precision: str = "float32"
+
+    def steps_per_epoch(self, n: int) -> int:
+        return math.ceil(n / self.batch)
+
+    def epochs_for(self, n: int) -> int:
+        """Passes over n rows: `epochs`, or what keeps the steps within their bounds."""
+        steps = min(max(self.epochs * self.steps_per_epoch(n), self.min_steps), self.max_steps)
+        return math.ceil(steps / self.steps_per_epoch(n))
+
+
+def train(
+    graph: Graph,
+    data: TrainingData,
+    scaling: InputScaling,
+    settings: AttentionSettings,
+    rng: np.random.Generator,
+    *,
+    epochs: int | None = None,
+    teacher: Teacher | None = None,
+    after_epoch: Callable[[int], bool] = lambda epoch: False,
+    progress: Progress = lambda done, total: None,
+) -> None:
+    """Train a new graph on all rows of `data`.
+
+    Args:
+        epochs: instead of the settings'.
+        after_epoch: called with the number of epochs done; True ends the training.
+    """
+    n = len(data.targets)
+    per_epoch, epochs = settings.steps_per_epoch(n), epochs or settings.epochs_for(n)
+    model = graph.trained
+    model.compile(_optimizer(per_epoch * epochs, model, settings), loss_of(data.mode), jit_compile=False)
+    with bfloat16_products() if settings.precision == "bfloat16" else nullcontext():
+        for epoch in range(epochs):
+            for step, rows in enumerate(np.array_split(rng.permutation(n), per_epoch)):
+                pooled = len(model.inputs) > 2
+                inputs, y = lesson(data, np.sort(rows), scaling, settings, rng, pooled=pooled, teacher=teacher)
+                model.train_on_batch(inputs, y)
+                progress(epoch * per_epoch + step + 1, epochs * per_epoch)
+            if after_epoch(epoch + 1):
+                break
+
+
+def best_epochs(
+    graph: Graph,
+    learn: TrainingData,
+    held_out: TrainingData,
+    scaling: InputScaling,
+    settings: AttentionSettings,
+    *,
+    rng: np.random.Generator,
+    **how: Any,
+) -> int:
+    """The number of epochs after which the loss on rows that are held out was lowest.
+
+    Training ends when it has not been lower for `patience` epochs.
+    """
+    losses: list[float] = []
+
+    def worse(epoch: int) -> bool:
+        losses.append(_loss_on(graph, held_out, scaling))
+        return epoch - (int(np.argmin(losses)) + 1) >= settings.patience
+
+    train(graph, learn, scaling, settings, rng, after_epoch=worse, **how)
+    return int(np.argmin(losses)) + 1
+
+
+def loss_of(mode: Mode) -> Any:
+    keras = import_keras()
+    single, multi = keras.losses.CategoricalCrossentropy, keras.losses.BinaryCrossentropy
+    return single(from_logits=True) if mode == "single" else multi(from_logits=True)
+
+
+def lesson(
+    data: TrainingData,
+    rows: npt.NDArray[np.intp],
+    scaling: InputScaling,
+    settings: AttentionSettings,
+    rng: np.random.Generator,
+    *,
+    pooled: bool,
+    teacher: Teacher | None = None,
+) -> tuple[list[Any], Floats]:
+    """Inputs and targets of one step. Mixup (Zhang et al., ICLR 2018): each row blended with another of the batch.
+
+    A teacher is asked about the very inputs that the pupil sees, mixed ones included: that is what makes it worth
+    asking (Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022).
+    """
+    mask = data.mask[rows]
+    x = scaling.apply(data.vectors[rows], mask)
+    y = data.targets[rows].astype(np.float32)
+    partner = rng.permutation(len(rows))
+    alpha = settings.mixup
+    share = rng.beta(alpha, alpha, (len(rows), 1)).astype(np.float32) if alpha else np.ones((len(rows), 1), np.float32)
+    y = share * y + (1 - share) * y[partner]
+    mix_inputs = not pooled or rng.random() >= settings.mix_pooled
+    if mix_inputs and alpha:
+        x = share[..., None] * x + (1 - share[..., None]) * x[partner]
+        mask = mask | mask[partner]
+    if teacher is not None:
+        said = teacher(x, mask)
+        said = said if mix_inputs else share * said + (1 - share) * said[partner]
+        y = (1 - settings.taught) * y + settings.taught * said
+    if not pooled:
+        return [x, mask], y
+    return [x, mask, partner.astype(np.int32), np.ones_like(share) if mix_inputs else share], y
+
+
+def _loss_on(graph: Graph, data: TrainingData, scaling: InputScaling) -> float:
+    """Mean loss of the core on clean rows."""
+    loss = loss_of(data.mode)
+    total = 0.0
+    for i in range(0, len(data.targets), FULL_BATCH):
+        rows = slice(i, i + FULL_BATCH)
+        mask = data.mask[rows]
+        logits = graph.core([scaling.apply(data.vectors[rows], mask), mask], training=False)[0]
+        total += float(loss(data.targets[rows].astype(np.float32), logits)) * len(mask)
+    return total / len(data.targets)
+
+
+def _optimizer(steps: int, model: Any, settings: AttentionSettings) -> Any:
+    keras = import_keras()
+    warmup = max(1, round(settings.warmup * steps))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        settings.learning_rate / 20, max(1, steps - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay)
+    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    return optimizer

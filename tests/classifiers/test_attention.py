@@ -1,0 +1,203 @@
+"""The attention family: what holds for each of its heads, and how one is trained."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from classifiers.attention import settings_for
+from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
+from classifiers.keras_head import InputScaling
+from classifiers.training import AttentionSettings, lesson
+from embeddings import mapped
+from ingest.errors import UsageError
+from tests.classifiers.generated import CLASSES, make_spec, make_table
+
+tensorflow = [
+    pytest.mark.tensorflow,
+    pytest.mark.slow,
+    # Keras 3.15 reads TensorFlow variables in a way that NumPy 2 asks it to change.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+SMALL = {"hidden": 48, "width": 48, "batch": 16, "learning_rate": 3e-3, "min_steps": 200, "epochs": 1}
+HYBRID = {**SMALL, "branches": ["multihead", "decision"], "batch_norm": True, "mix_pooled": 0.5, "input_dropout": 0.0}
+FAMILY: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "decision": ("decision", "multi", SMALL),
+    "decision-multi": ("decision-multi", "single", SMALL),
+    "feature": ("feature", "single", SMALL),
+    "multihead": ("multihead", "multi", SMALL),
+    "transformer": ("transformer", "single", SMALL),
+    "hybrid": ("attention", "multi", HYBRID),
+    "ensemble": ("ensemble", "single", {"members": ["decision", "feature"]}),
+    "distilled": ("distilled", "single", {"members": ["decision", "feature"], "pupil": "decision"}),
+}
+"""Name of the test -> row of the table, mode, settings."""
+
+
+def make_data(mode: str = "single", **changes: int) -> TrainingData:
+    table = make_table(**changes)  # type: ignore[arg-type]
+    targets = np.array([[name in mids for name in CLASSES] for mids in table.mids], np.float32)
+    return TrainingData(table.vectors, table.mask, targets, table.sources, table.mids, CLASSES, mode, make_spec())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=tensorflow) for name in FAMILY])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[FittedHead, Any, Any]:
+    """A head of the family, and what it is when saved and loaded: light, full."""
+    name, mode, changes = FAMILY[request.param]
+    head = fit_head(name, make_data(mode), 0, changes=changes)
+    folder = tmp_path_factory.mktemp(request.param)
+    head.save(folder)
+    assert {path.name for path in folder.iterdir()} == {HEADS[name].full_file, HEADS[name].light_file}
+    return head, *(load_head(name, folder, mode, runtime) for runtime in ("light", "full"))  # type: ignore[arg-type]
+
+
+def test_every_row_of_the_family_is_tested() -> None:
+    rows = {row.name for row in HEADS.values() if row.module in ("classifiers.attention", "classifiers.ensemble")}
+    assert rows == {name for name, _, _ in FAMILY.values()}
+
+
+def test_it_learns_and_says_the_same_when_loaded(trained: tuple[FittedHead, Any, Any]) -> None:
+    head, *loaded = trained
+    unseen = make_data(seed=1)
+    said = head.predict(unseen.vectors, unseen.mask)
+    assert (said.scores.argmax(axis=1) == unseen.targets.argmax(axis=1)).mean() > 0.9
+    for one in loaded:
+        other = one.predict(unseen.vectors, unseen.mask)
+        for name in ("scores", "patch_scores", "attention"):
+            np.testing.assert_allclose(getattr(other, name), getattr(said, name), atol=1e-5)
+
+
+def test_what_is_masked_has_no_influence(trained: tuple[FittedHead, Any, Any]) -> None:
+    data = make_data(seed=1)
+    noise = np.random.default_rng(2).integers(0, 256, data.vectors.shape).astype(np.uint8)
+    dirty = np.where(data.mask[..., None], data.vectors, noise)
+    for one in trained:
+        clean, noisy = one.predict(data.vectors, data.mask), one.predict(dirty, data.mask)
+        np.testing.assert_array_equal(clean.scores, noisy.scores)
+        assert clean.attention is not None
+        assert clean.patch_scores is not None
+        np.testing.assert_allclose(clean.attention.sum(axis=1), 1, atol=1e-5)
+        assert not clean.attention[~data.mask].any()
+        assert not clean.patch_scores[~data.mask].any()
+
+
+def test_patch_scores_say_where_it_happens(trained: tuple[FittedHead, Any, Any]) -> None:
+    """The first patch of a row is of its class, and scores above a patch that is noise."""
+    data = make_data(seed=1)
+    right = data.targets.argmax(axis=1)
+    said = trained[0].predict(data.vectors, data.mask).patch_scores
+    assert said is not None
+    of_class = said[np.arange(len(right)), :, right]
+    loud = data.vectors[np.arange(len(right)), :, right] > 170
+    assert np.median(of_class[data.mask & loud]) > 1.3 * np.median(of_class[data.mask & ~loud])
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_batch_norm_is_settled_on_clean_patches() -> None:
+    """The closed form of the variance is that of a forward pass."""
+    from classifiers.attention_graph import build_graph
+
+    data = make_data()
+    scaling = InputScaling.of(data.vectors, data.mask)
+    graph = build_graph(12, 3, AttentionSettings(hidden=8, batch_norm=True), mix_pooled=False)
+    graph.settle(scaling.correlation(data.vectors, data.mask))
+    outputs = scaling.apply(data.vectors, data.mask)[data.mask] @ np.asarray(graph.core.get_layer("patch").kernel)
+    normalise = graph.core.get_layer("normalise")
+    np.testing.assert_allclose(np.asarray(normalise.moving_variance), outputs.var(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(outputs.mean(axis=0), 0, atol=1e-3)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_early_stopping_chooses_the_epochs_on_held_out_sources() -> None:
+    head = fit_head("decision", make_data(), 0, changes={**SMALL, "epochs": 40, "patience": 2})
+    assert 1 <= head.settings["chosen"]["epochs"] < 40
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_vectors_in_a_file_train_the_same_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data()
+    monkeypatch.setattr(mapped, "IN_MEMORY_BYTES", 0)
+    lying = mapped.zeros(data.vectors.shape, data.vectors.dtype)
+    lying[:] = data.vectors
+    short = {**SMALL, "min_steps": 20}
+    heads = [fit_head("decision", replace(data, vectors=v), 0, changes=short) for v in (data.vectors, lying)]
+    one, other = (head.predict(data.vectors, data.mask).scores for head in heads)
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_keras_loads_an_ensemble_without_our_code(tmp_path: Path) -> None:
+    short = {"members": ["decision", "multihead"], "epochs": 1}
+    fit_head("ensemble", make_data(n=24), 0, changes=short).save(tmp_path)
+    code = (
+        "import keras, numpy, sys\n"
+        f"model = keras.models.load_model({str(tmp_path / 'head.keras')!r})\n"
+        "out = model({'vectors': numpy.zeros((2, 4, 12), 'uint8'), 'mask': numpy.ones((2, 4), bool)})\n"
+        "assert out['scores'].shape == (2, 3) and 'classifiers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_teacher_is_asked_about_what_the_pupil_sees() -> None:
+    data, rng = make_data(), np.random.default_rng(0)
+    scaling, rows = InputScaling.of(data.vectors, data.mask), np.arange(20)
+    asked: list[Any] = []
+
+    def teacher(x: Any, mask: Any) -> Any:
+        asked.append(x)
+        return np.full((len(x), 3), 0.25, np.float32)
+
+    settings = AttentionSettings(taught=1.0)
+    (x, _), y = lesson(data, rows, scaling, settings, rng, pooled=False, teacher=teacher)
+    np.testing.assert_array_equal(asked[0], x)
+    assert not np.array_equal(x, scaling.apply(data.vectors[rows], data.mask[rows]))
+    np.testing.assert_allclose(y, 0.25)
+
+
+def test_a_step_mixes_inputs_or_what_was_pooled() -> None:
+    data, rng = make_data(), np.random.default_rng(0)
+    scaling, rows = InputScaling.of(data.vectors, data.mask), np.arange(20)
+    plain = scaling.apply(data.vectors[rows], data.mask[rows])
+    for mix_pooled in (0.0, 1.0):
+        settings = AttentionSettings(mix_pooled=mix_pooled)
+        (x, mask, partner, share), y = lesson(data, rows, scaling, settings, rng, pooled=True)
+        assert np.array_equal(x, plain) == np.array_equal(mask, data.mask[rows]) == bool(mix_pooled)
+        if mix_pooled:
+            targets = data.targets[rows]
+            np.testing.assert_allclose(y, share * targets + (1 - share) * targets[partner], atol=1e-6)
+        else:
+            np.testing.assert_array_equal(share, 1)
+
+
+def test_settings_come_from_the_recipe_then_the_row_then_the_user() -> None:
+    few = make_data(n=6)
+    many = replace(few, mode="multi", targets=np.zeros((5000, 100), np.float32))
+    assert settings_for(HEADS["attention"], {}, few).branches == ("decision",)
+    assert settings_for(HEADS["attention"], {}, many).branches == ("multihead", "decision")
+    assert settings_for(HEADS["feature"], {}, many).branches == ("feature",)
+    assert settings_for(HEADS["feature"], {"branches": ["decision"]}, many).branches == ("decision",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [({"precision": "half"}, "float32 or bfloat16"), ({"hidden": 0}, "1 or more, got 0"), ({"widht": 3}, "no such")],
+)
+def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        settings_for(HEADS["attention"], changes, make_data(n=6))
+
+
+def test_an_ensemble_takes_heads_of_the_family_only() -> None:
+    with pytest.raises(UsageError, match="attention family, got 'svc'"):
+        fit_head("ensemble", make_data(n=6), 0, changes={"members": ["svc"]})
