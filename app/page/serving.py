@@ -82,7 +82,7 @@ def check(settings: PageSettings, serving: Serving) -> None:
     """Raise UsageError for what would only show once a browser comes."""
     for model in find_models(settings, searched=())[: len(settings.models)]:
         if model.missing:
-            raise UsageError(f"--model: {model.folder}: {model.missing.removeprefix(f'{model.folder}: ')}")
+            raise UsageError(f"--model: {model.folder}: {model.missing}")
     if bool(serving.cert) != bool(serving.key):
         raise UsageError("--cert: HTTPS needs the certificate and its key; give --cert and --key")
     for option, file in (("--cert", serving.cert), ("--key", serving.key)):
