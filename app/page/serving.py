@@ -1,5 +1,6 @@
 """Uses the network: runs Streamlit in this process with the page's looks and rules."""
 
+import importlib
 import socket
 import threading
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from ingest.errors import EarshotError, UsageError
 
 SCRIPT = Path(__file__).with_name("script.py")
 MOST_UPLOAD_MB = 400
+WARM = ("pandas", "aiortc")
+"""Imported by Streamlit's components and streamlit-webrtc when the first browser comes: two seconds of waiting.
+streamlit-webrtc itself wants Streamlit to run first."""
 
 LIGHT = {
     "primaryColor": "#0b6e69",
@@ -109,7 +113,8 @@ def warm_up(settings: PageSettings) -> None:
             engines.hub(engines.engine(chosen.folder))
         except EarshotError:
             pass
-    import aiortc  # noqa: F401 - what takes long of streamlit-webrtc, which itself wants Streamlit to run first
+    for name in WARM:
+        importlib.import_module(name)
 
 
 def serve(settings: PageSettings, serving: Serving) -> int:

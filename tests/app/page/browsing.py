@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright
 
 from ingest.audio import read_clip
 
@@ -159,10 +159,15 @@ def open_page(browser: Browser, server: Server, view: str = "live") -> Page:
     """A new visitor."""
     page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
     page.set_default_timeout(PATIENCE_MS)
-    page.on("console", lambda said: print(time.strftime("%X"), said.type, said.text[:200]))  # shown when a test fails
+    page.on("console", _tell)
     page.goto(f"{server.url}/?view={view}")
     page.get_by_role("button", name="Listen").wait_for()
     return page
+
+
+def _tell(said: ConsoleMessage) -> None:
+    """What the browser says of itself: pytest shows it when a test fails."""
+    print(time.strftime("%X"), said.type, said.text[:200], file=sys.stderr)
 
 
 def hears(page: Page, class_name: str) -> int:
