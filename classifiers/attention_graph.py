@@ -128,6 +128,8 @@ def average(cores: list[Any], dim: int) -> Any:
     keras = import_keras()
     x = keras.layers.Input((None, dim), name="scaled")
     mask = keras.layers.Input((None,), dtype="bool", name="mask")
+    for number, core in enumerate(cores):
+        core.name = f"member_{number}"  # names in a graph must differ
     outputs = [core([x, mask]) for core in cores]
     return keras.Model([x, mask], [_mean(list(same)) for same in zip(*outputs, strict=True)], name="average")
 

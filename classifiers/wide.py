@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.attention import InputScaling
 from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingData, make_settings
+from classifiers.keras_head import InputScaling
 from classifiers.wide_model import Reading, build_generalist, build_specialist, build_whole
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec

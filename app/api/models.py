@@ -4,6 +4,7 @@ A request names one of them; its name is looked up in a table and never becomes 
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Model:
             "step_s": round(grid.step / grid.sample_rate, 3),
             "trained": info.trained_on.get("date"),
             "protocol": info.protocol,
-            "balanced_accuracy": None if info.metrics is None else round(info.metrics.balanced_accuracy, 4),
+            "balanced_accuracy": _finite(info.metrics.balanced_accuracy) if info.metrics else None,
         }
 
 
@@ -80,7 +81,7 @@ class Models:
 
 
 def load_models(named: Sequence[str], weights_dir: Path | None = None) -> Models:
-    """Load models from `FOLDER`, whose last part is the name, or `NAME=FOLDER`. Those of one encoder share it.
+    """Load models from `FOLDER`, whose last part is the name, or `NAME=FOLDER`; those of one encoder share it.
 
     Raises:
         UsageError, FormatError, WeightsError, SpecMismatchError: see `load_bundle` and `encoder_for`.
@@ -97,6 +98,11 @@ def load_models(named: Sequence[str], weights_dir: Path | None = None) -> Models
         engine.predict_waveform(np.zeros(engine.grid.sample_rate, np.float32))  # what is made at first use is made now
         models.append(Model(name, engine))
     return Models(models)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no other numbers."""
+    return round(value, 4) if math.isfinite(value) else None
 
 
 def _parse(text: str) -> tuple[str, Path]:

@@ -9,6 +9,7 @@ import json
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,13 @@ def serve(
     *,
     client: Path | None = None,
     log_requests: bool = False,
+    announce: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer requests until SIGINT or SIGTERM, then finish those that are there."""
+    """Answer requests until SIGINT or SIGTERM, then finish those that are there.
+
+    Args:
+        announce: called once signals are heeded and clients may come.
+    """
     if log_requests:
         _log_to_stderr("uvicorn.access")
     config = uvicorn.Config(
@@ -67,10 +73,17 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    # uvicorn finishes what is there and then raises the signal again, for whoever was here before it.
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn heeds signals while it runs, and afterwards raises them again for whoever was here before it: for us, who
+    # heed those that come sooner.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+        signal.signal(number, stop)
+    announce()
+    asyncio.run(server.serve(sockets=[listener]))
 
 
 def _log_to_stderr(name: str) -> None:

@@ -27,8 +27,9 @@ Ctrl-C or SIGTERM stops it; requests that are there are answered first.
 """
 )
 @click.option(
-    "--model", "models", multiple=True, required=True, metavar="FOLDER",
-    help="A model to serve, as FOLDER or NAME=FOLDER; may be given several times. The first is the default.",
+    "--model", "models", multiple=True, required=True, metavar="NAME_OR_FOLDER",
+    help="A folder, or a name of `earshot models list`; NAME=FOLDER for another name. May be given again; the first "
+    "is the default.",
 )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port; 0 for a free one.")
@@ -84,8 +85,15 @@ def command(  # noqa: PLR0917 - click passes them all by name
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         if host not in LOCAL and not settings.keys:
             click.echo(f"earshot: whoever reaches {address} may use it; --key keeps others out", err=True)
-        click.echo(f"serving {', '.join(loaded.names)} on {address}   (Ctrl-C stops it; {address}/docs says more)")
-        serve(loaded, settings, listener, client=CLIENT_FOLDER if client else None, log_requests=log_requests)
+        line = f"serving {', '.join(loaded.names)} on {address}   (Ctrl-C stops it; {address}/docs says more)"
+        serve(
+            loaded,
+            settings,
+            listener,
+            client=CLIENT_FOLDER if client else None,
+            log_requests=log_requests,
+            announce=lambda: click.echo(line),
+        )
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:

@@ -169,6 +169,14 @@ def test_one_sample_is_a_clip(tmp_path, rate, resampler):
     assert 1 <= len(clip.waveform) <= 2
 
 
+@pytest.mark.parametrize("rate", [1, 999, 1_000_001, 2**31 - 1])
+def test_a_rate_that_cannot_be(tmp_path, rate):
+    """A minute of samples that says 1 Hz would become gigabytes at 16 kHz."""
+    path = write(tmp_path / "a.wav", np.zeros(1_000, np.float32), rate)
+    with pytest.raises(NotAudioError, match=f"declares {rate} samples a second"):
+        next(read_windows(path))
+
+
 def test_silence_is_no_error_but_can_be_told(tmp_path):
     assert read_clip(write(tmp_path / "a.wav", np.zeros(RATE))).is_silent
     assert not read_clip(write(tmp_path / "b.wav", tone(1))).is_silent

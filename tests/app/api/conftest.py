@@ -187,7 +187,7 @@ def server(serve: Callable[..., Server], trained: TrainedModel) -> Server:
 @pytest.fixture(scope="session")
 def strict(serve: Callable[..., Server]) -> Server:
     """One with narrow limits."""
-    return serve(max_mb=1.0, max_s=20.0, max_requests=2, max_streams=2, max_connections=40, read_s=1.5, head_s=1.5,
+    return serve(max_mb=1.0, max_s=20.0, max_streams=2, max_connections=40, read_s=2.5, head_s=2.5,
                  idle_s=1.0, keys=["correct-horse-battery"], origins=["https://page.example"])  # fmt: skip
 
 

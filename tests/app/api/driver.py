@@ -14,5 +14,5 @@ if __name__ == "__main__":
     settings = {name: tuple(v) if isinstance(v, list) else v for name, v in wanted["settings"].items()}
     models = load_models(wanted["models"], weights)
     with open_port("127.0.0.1", 0) as listener:
-        print(f"serving on http://127.0.0.1:{listener.getsockname()[1]} ", flush=True)
-        serve(models, ApiSettings(**settings), listener)
+        line = f"serving on http://127.0.0.1:{listener.getsockname()[1]} "
+        serve(models, ApiSettings(**settings), listener, announce=lambda: print(line, flush=True))

@@ -130,20 +130,21 @@ def test_a_slow_upload_is_ended_and_its_place_is_free(strict: Server) -> None:
     strict.wait_until(lambda health: health["requests"] == 0)
 
 
-def test_all_places_taken(strict: Server) -> None:
-    slow = [raw(strict) for _ in range(2)]
+def test_all_places_taken(server: Server) -> None:
+    places = ApiSettings().max_requests
+    slow = [raw(server) for _ in range(places)]
     try:
         for connection in slow:
             connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\nRIFF")
-        strict.wait_until(lambda health: health["requests"] == 2)
-        answer = strict.post(flac(1), headers=KEY)
+        server.wait_until(lambda health: health["requests"] == places)
+        answer = server.post(flac(1))
         refused(answer, "busy")
         assert int(answer.headers["retry-after"]) >= 1
     finally:
         for connection in slow:
             connection.close()
-    strict.wait_until(lambda health: health["requests"] == 0)
-    assert strict.post(flac(1), headers=KEY).status_code == 200
+    server.wait_until(lambda health: health["requests"] == 0)
+    assert server.post(flac(1)).status_code == 200
 
 
 def test_a_head_that_never_ends(strict: Server) -> None:
