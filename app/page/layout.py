@@ -117,11 +117,14 @@ def _choose_view() -> str:
         "View",
         list(VIEWS),
         default=first,
+        required=True,
         format_func=lambda name: f"{VIEWS[name][0]} {name}",
         label_visibility="collapsed",
         key="view",
     )
     view = str(chosen or first)
+    if st.session_state.get("view-shown") != view:
+        st.session_state["view-shown"], st.session_state["view-opened"] = view, True
     if st.query_params.get("view") != view.lower() and (view != "Live" or "view" in st.query_params):
         st.query_params["view"] = view.lower()
     return view

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.page.settings import PageSettings
-from classifiers.bundle import MODEL_FILE, BundleInfo, read_info
+from classifiers.bundle import MODEL_FILE, MODELS, BundleInfo, find_bundle, read_info
 from classifiers.heads import head_row
 from embeddings.encoders import encoder_row
 from embeddings.weights import look_up
 from ingest.errors import EarshotError
 
-SEARCHED = (Path("models"), Path(), Path("data/models"))
+SEARCHED = (Path("models"), Path(), MODELS)
 """Where bundles are looked for, beside those that were named: in these folders, one level deep."""
 
 PACKAGES = {"tensorflow": "tensorflow", "tensorflow-hub": "tensorflow_hub", "litert": "ai_edge_litert"}
@@ -41,7 +41,7 @@ class Model:
 
 def find_models(settings: PageSettings, searched: Iterable[Path] = SEARCHED) -> list[Model]:
     """Named bundles first, then those that lie around, each once."""
-    folders = [*settings.models]
+    folders = [MODELS / name if not name.exists() and (MODELS / name).is_dir() else name for name in settings.models]
     for place in searched:
         if place.is_dir():
             folders += sorted(file.parent for file in place.glob(f"*/{MODEL_FILE}"))
@@ -51,13 +51,12 @@ def find_models(settings: PageSettings, searched: Iterable[Path] = SEARCHED) -> 
 
 def look_at(folder: Path, weights_dir: Path | None = None) -> Model:
     """What a bundle is and whether it can run here, without loading it."""
-    if not (folder / MODEL_FILE).is_file():
-        return Model(folder, None, f"holds no {MODEL_FILE}; make a model with `earshot train`")
     try:
+        folder = find_bundle(folder)
         info = read_info(folder)
         light, encoder = head_row(info.head).light_file, encoder_row(info.spec.encoder)
     except EarshotError as error:
-        return Model(folder, None, str(error))
+        return Model(folder, None, str(error).removeprefix(f"{folder}: "))
     if not (folder / light).is_file():
         return Model(folder, info, f"{light} is missing; copy the whole folder again")
     package = PACKAGES.get(encoder.engine)

@@ -18,6 +18,8 @@ from classifiers.prediction import Prediction
 HEARING = (State.LISTENING, State.OVERLOADED)
 """Only in these states the latest answer is about what sounds now."""
 
+FLOWING = (State.FILLING, State.MUTED, *HEARING)
+
 SIGNS = {
     State.PERMISSION: ("wait", "Waiting for you"),
     State.CONNECTING: ("wait", "Connecting"),

@@ -1,5 +1,6 @@
 """Uses the network: runs Streamlit in this process with the page's looks and rules."""
 
+import importlib
 import socket
 import threading
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from ingest.errors import EarshotError, UsageError
 
 SCRIPT = Path(__file__).with_name("script.py")
 MOST_UPLOAD_MB = 400
+WARM = ("pandas", "aiortc")
+"""Imported by Streamlit's components and streamlit-webrtc when the first browser comes: two seconds of waiting.
+streamlit-webrtc itself wants Streamlit to run first."""
 
 LIGHT = {
     "primaryColor": "#0b6e69",
@@ -42,9 +46,13 @@ class Serving:
     browser: bool = False
 
     @property
+    def host(self) -> str:
+        """The name under which a browser on this machine reaches it."""
+        return "localhost" if self.address in ("0.0.0.0", "::", "localhost", "127.0.0.1") else self.address
+
+    @property
     def url(self) -> str:
-        host = "localhost" if self.address in ("0.0.0.0", "::", "localhost", "127.0.0.1") else self.address
-        return f"{'https' if self.cert else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.cert else 'http'}://{self.host}:{self.port}"
 
 
 def flags(serving: Serving) -> list[str]:
@@ -56,6 +64,8 @@ def flags(serving: Serving) -> list[str]:
         "server.fileWatcherType": "none",
         "server.maxUploadSize": MOST_UPLOAD_MB,
         "browser.gatherUsageStats": False,
+        "browser.serverAddress": serving.host,  # or Streamlit asks a server on the internet for our address
+        "logger.hideWelcomeMessage": True,
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
         "logger.level": "warning",
@@ -76,7 +86,7 @@ def check(settings: PageSettings, serving: Serving) -> None:
     """Raise UsageError for what would only show once a browser comes."""
     for model in find_models(settings, searched=())[: len(settings.models)]:
         if model.missing:
-            raise UsageError(f"--model: {model.folder}: {model.missing.removeprefix(f'{model.folder}: ')}")
+            raise UsageError(f"--model: {model.folder}: {model.missing}")
     if bool(serving.cert) != bool(serving.key):
         raise UsageError("--cert: HTTPS needs the certificate and its key; give --cert and --key")
     for option, file in (("--cert", serving.cert), ("--key", serving.key)):
@@ -103,7 +113,8 @@ def warm_up(settings: PageSettings) -> None:
             engines.hub(engines.engine(chosen.folder))
         except EarshotError:
             pass
-    import aiortc  # noqa: F401 - what takes long of streamlit-webrtc, which itself wants Streamlit to run first
+    for name in WARM:
+        importlib.import_module(name)
 
 
 def serve(settings: PageSettings, serving: Serving) -> int:

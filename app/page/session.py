@@ -16,7 +16,7 @@ from app.page.pictures import mel_of, mel_picture, mp3
 from app.page.settings import IceServers, PageSettings
 from ingest.clip import Waveform
 
-MOST_CARDS = 8
+MOST_CARDS = 6
 LEAD_S = 0.5
 CARD_S = 10.0
 """How much of a long event a card holds."""

@@ -150,7 +150,10 @@ def commands(folder: Path, bundle: Bundle) -> list[str]:
     """
     info, clips, store = bundle.info, f"{folder}-clips", old_store(bundle)
     target = str(store) if store else f"{folder}-emb"
-    words = shlex.split(info.command) or ["earshot", "train", target, "--head", info.head, "--out", ""]
+    words = shlex.split(info.command)
+    if words[:2] != ["earshot", "train"]:  # made without training: an attention head can learn what it could not
+        classes = words[words.index("--classes") :][:2] if "--classes" in words else []
+        words = ["earshot", "train", target, *classes, "--head", "attention", "--out", ""]
     words[2], words[words.index("--out") + 1] = target, f"{bundle.folder}-taught"
     return [
         shlex.join(["earshot", "ingest", "folder", str(folder), "--out", clips]),

@@ -23,6 +23,7 @@ def show(session: Session) -> None:
         "Mode",
         [STREAM, WAV],
         default=st.session_state.get("mode-chosen", STREAM),
+        required=True,
         label_visibility="collapsed",
         key="mode",
         help="Listen all the time, or record ten seconds, keep them as a file and classify them.",
@@ -109,7 +110,8 @@ def _record(session: Session) -> None:
             words = "Ready to record" if standing.hearing else parts.hero_of(standing.status, None).title
             st.html(parts.recorder(words, standing.status, None))
         else:
-            st.html(parts.recorder("Recording \u2026", standing.status, recording.recorded_s / RECORD_S))
+            words = "Recording \u2026" if standing.status.state in parts.FLOWING else "Waiting for sound"
+            st.html(parts.recorder(words, standing.status, recording.recorded_s / RECORD_S))
         pressed = st.button(
             "Record ten seconds",
             icon=":material/fiber_manual_record:",

@@ -23,9 +23,9 @@ def show(session: Session) -> None:
     import streamlit as st
 
     folder = session.settings.keep_dir / "taught"
-    found = _candidates(session)
     left, right = st.columns([7, 5])
     with left:
+        found = _steady_candidates(session)
         if found:
             _mark(session, found)
         else:
@@ -48,6 +48,18 @@ def _what_it_does(session: Session, folder: Path) -> str:
     new = teaching.strangers(folder, bundle)
     left_out = f" Left out until --classes names them: {', '.join(new)}." if new else ""
     return f"{old}, and makes a new model where Earshot runs; the old one stays.{left_out}"
+
+
+def _steady_candidates(session: Session) -> list[Candidate]:
+    """The list as it was when the view was opened: what is marked must not change under the hand that marks it."""
+    import streamlit as st
+
+    if st.session_state.pop("view-opened", False) or "candidates" not in st.session_state:
+        st.session_state["candidates"] = _candidates(session)
+    if st.button("Newer answers", icon=":material/refresh:", key="newer"):
+        st.session_state["candidates"] = _candidates(session)
+    found: list[Candidate] = st.session_state["candidates"]
+    return found
 
 
 def _candidates(session: Session) -> list[Candidate]:
@@ -79,8 +91,6 @@ def _mark(session: Session, found: list[Candidate]) -> None:
         return
     st.html(parts.moment_card(candidate.answer, candidate.detail, mel_picture(mel_of(waveform))))
     st.audio(np.clip(waveform, -1, 1), sample_rate=candidate.sample_rate)
-    if key in marked:
-        st.success("Kept. Choose the next one, or say it again to keep it twice.")
     right, wrong = st.columns(2)
     pressed = right.button(
         f"Right: {candidate.answer}", icon=":material/check:", width="stretch", type="primary", key="right"
@@ -89,6 +99,8 @@ def _mark(session: Session, found: list[Candidate]) -> None:
         _keep(session, candidate, waveform, right=True, truth=None)
     with wrong.popover("Wrong \u2026", icon=":material/close:", width="stretch", key="wrong"):
         _ask(session, candidate, waveform)
+    if key in marked:
+        st.success("Kept. Choose the next one, or say it again to keep it twice.")
 
 
 def _ask(session: Session, candidate: Candidate, waveform: Waveform) -> None:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright
 
 from ingest.audio import read_clip
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_MS = 90_000
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_MS = 60_000
 """For what takes a second on a machine that has nothing else to do."""
 
 FLAGS = (
@@ -43,9 +44,7 @@ def why_not() -> str:
 
 
 def chromium() -> str | None:
-    return next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 def _has_address() -> bool:
@@ -84,19 +83,42 @@ class Server:
 @contextmanager
 def serve(folder: Path, *options: str) -> Iterator[Server]:
     """Run `earshot app` in `folder` until the block ends."""
+    port, keep = _free_port(), folder / "kept"
+    words = ["app.cli", "app", "--port", str(port), "--keep", str(keep), *options]
+    with _running(words, folder, port, {"PYTHONPATH": str(ROOT)}) as server:
+        yield server
+
+
+@contextmanager
+def serve_script(folder: Path) -> Iterator[Server]:
+    """Let Streamlit run the page's script in `folder`, as hosts do, until the block ends."""
+    port = _free_port()
+    words = ["streamlit", "run", str(ROOT / "app/page/script.py"), "--server.headless=true", f"--server.port={port}"]
+    with _running(words, folder, port, {}) as server:
+        yield server
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    keep, log = folder / "kept", folder / "server.log"
-    words = [sys.executable, "-m", "app.cli", "app", "--port", str(port), "--keep", str(keep), *options]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _running(words: list[str], folder: Path, port: int, environment: dict[str, str]) -> Iterator[Server]:
+    log = folder / "server.log"
     begun = time.monotonic()
     with log.open("wb") as file:
         process = subprocess.Popen(
-            words, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=file, stderr=subprocess.STDOUT
+            [sys.executable, "-m", *words],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=file,
+            stderr=subprocess.STDOUT,
         )
     try:
         _wait_until_it_answers(process, port, log)
-        yield Server(process, port, keep, log, time.monotonic() - begun)
+        yield Server(process, port, folder / "kept", log, time.monotonic() - begun)
     finally:
         process.terminate()
         process.wait(30)
@@ -137,9 +159,15 @@ def open_page(browser: Browser, server: Server, view: str = "live") -> Page:
     """A new visitor."""
     page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
     page.set_default_timeout(PATIENCE_MS)
+    page.on("console", _tell)
     page.goto(f"{server.url}/?view={view}")
     page.get_by_role("button", name="Listen").wait_for()
     return page
+
+
+def _tell(said: ConsoleMessage) -> None:
+    """What the browser says of itself: pytest shows it when a test fails."""
+    print(time.strftime("%X"), said.type, said.text[:200], file=sys.stderr)
 
 
 def hears(page: Page, class_name: str) -> int:

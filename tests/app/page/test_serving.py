@@ -56,7 +56,7 @@ def test_streamlit_knows_every_option() -> None:
 
 def test_nothing_is_sent_to_anybody() -> None:
     assert "--browser.gatherUsageStats=false" in flags(Serving())
-    assert "--server.address=localhost" in flags(Serving())
+    assert "--browser.serverAddress=localhost" in flags(Serving(address="0.0.0.0")), "Streamlit would ask who we are"
 
 
 def test_hosts_that_start_streamlit_themselves_have_the_same_looks() -> None:

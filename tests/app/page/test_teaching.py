@@ -90,6 +90,10 @@ def test_without_the_old_sounds_it_learns_from_the_clips_alone(tmp_path: Path) -
         "models/x-taught",
     ]
     assert teaching.strangers(tmp_path, bundle) == ["Lawn mower"]
+    native = replace(bundle, info=replace(bundle.info, command="earshot models native --classes city10 --out city"))
+    assert shlex.split(teaching.commands(tmp_path, native)[-1])[3:] == [
+        *("--classes", "city10", "--head", "attention", "--out", "models/x-taught")
+    ]
 
 
 @pytest.mark.slow
