@@ -110,7 +110,7 @@ def fit_core(
 def _graph(data: TrainingData, settings: AttentionSettings) -> Graph:
     return build_graph(
         data.spec.dim,
-        len(data.class_names),
+        data.targets.shape[1],
         settings,
         mix_pooled=bool(settings.mix_pooled and settings.mixup),
     )

@@ -1,8 +1,9 @@
 """Touches the disk: a Keras head as it is kept and run, whatever its core looks like.
 
 A core takes scaled vectors and a mask and gives clip logits, patch logits and attention. The saved graph has the
-scaling before it and the activation of its mode behind it, so it takes vectors as stored. Built-in layers only:
-`head.keras` loads with `keras.models.load_model` alone, and `head.tflite` is the same graph for one row at a time.
+scaling before it and the activation of its mode behind it, so it takes vectors as stored, and its outputs are named as
+the fields of HeadScores. Built-in layers only: `head.keras` loads with `keras.models.load_model` alone, and
+`head.tflite` is the same graph for one row at a time.
 """
 
 import math
@@ -24,8 +25,6 @@ from ingest.errors import FormatError
 
 FULL_FILE, LIGHT_FILE = "head.keras", "head.tflite"
 FULL_BATCH = 512
-OUTPUTS = ("scores", "patch_scores", "attention")
-"""Names of the graph's outputs, in the order of HeadScores."""
 ROWS_AT_ONCE = 1 << 13
 """Rows that are read at once where all rows are looked at: of ten VGGish patches 10 MB as stored, 42 MB scaled."""
 
@@ -67,17 +66,11 @@ class InputScaling:
         return (total / mask.sum()).astype(np.float32)
 
 
-class FittedKeras:
-    """A trained graph that takes vectors as stored.
+class FittedGraph:
+    """A trained graph that takes vectors as stored."""
 
-    core: the graph without scaling and activation, for heads that are built from heads.
-    """
-
-    def __init__(
-        self, core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode, settings: dict[str, Any]
-    ) -> None:
-        self.core, self.scaling, self.spec, self.settings = core, scaling, spec, settings
-        self.model = _with_scaling(core, scaling, spec, mode)
+    def __init__(self, model: Any, spec: EncoderSpec, settings: dict[str, Any]) -> None:
+        self.model, self.spec, self.settings = model, spec, settings
 
     def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
         return FullHead(self.model).predict(vectors, mask)
@@ -85,6 +78,19 @@ class FittedKeras:
     def save(self, folder: Path) -> None:
         self.model.save(folder / FULL_FILE)
         (folder / LIGHT_FILE).write_bytes(_to_tflite(self.model, self.spec))
+
+
+class FittedKeras(FittedGraph):
+    """A trained core, with its scaling and activation around it.
+
+    core: the graph without them, for heads that are built from heads.
+    """
+
+    def __init__(
+        self, core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode, settings: dict[str, Any]
+    ) -> None:
+        super().__init__(_with_scaling(core, scaling, spec, mode), spec, settings)
+        self.core, self.scaling = core, scaling
 
 
 def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> "FullHead | LightHead":
@@ -106,7 +112,7 @@ class FullHead:
             self._model({"vectors": vectors[i : i + FULL_BATCH], "mask": mask[i : i + FULL_BATCH]}, training=False)
             for i in range(0, len(vectors), FULL_BATCH)
         ]
-        return HeadScores(*(np.concatenate([np.asarray(part[name]) for part in parts]) for name in OUTPUTS))
+        return HeadScores(**{name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]})
 
 
 class LightHead:
@@ -120,40 +126,45 @@ class LightHead:
         given = vectors.shape[1]
         if mask[:, self._patches :].any():
             raise FormatError(
-                f"attention: a row has at most {self._patches} patches, got {given}; cut the audio into windows"
+                f"a row of this head has at most {self._patches} patches, got {given}; cut the audio into windows"
             )
         width = max(self._patches, given)
-        padded = np.zeros((len(vectors), width, vectors.shape[2]), vectors.dtype)
-        padded[:, :given] = vectors
-        present = np.zeros((len(vectors), width), np.bool_)
-        present[:, :given] = mask
-        outputs = [
+        longer = ((0, 0), (0, width - given), (0, 0))
+        padded, present = np.pad(vectors, longer), np.pad(mask, longer[:2])
+        rows = [
             self._runner(vectors=padded[i : i + 1, : self._patches], mask=present[i : i + 1, : self._patches])
             for i in range(len(vectors))
         ]
-        scores, *by_patch = (np.concatenate([out[name] for out in outputs]) for name in OUTPUTS)
-        longer = ((0, 0), (0, width - self._patches), (0, 0))
-        return HeadScores(scores, *(np.pad(values, longer)[:, :given] for values in by_patch))
+        outputs = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        rest = ((0, 0), (0, width - self._patches), (0, 0))
+        return HeadScores(**{name: np.pad(v, rest)[:, :given] if v.ndim == 3 else v for name, v in outputs.items()})
 
 
-def _with_scaling(core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode) -> Any:
-    """The trained core between its scaling and the activation of its mode: vectors as stored -> scores."""
+def scaled_inputs(scaling: InputScaling, spec: EncoderSpec) -> tuple[dict[str, Any], Any]:
+    """A graph's inputs, vectors as stored and their mask, and the scaled vectors, 0 outside the mask."""
     keras = import_keras()
     layers, ops = keras.layers, keras.ops
 
     vectors = layers.Input((None, spec.dim), dtype=spec.dtype, name="vectors")
     mask = layers.Input((None,), dtype="bool", name="mask")
-    present = ops.expand_dims(mask, -1)
     scale, offset = 1 / scaling.std, -scaling.mean / scaling.std
     x = layers.Rescaling(scale.tolist(), offset=offset.tolist(), name="standardise")(ops.cast(vectors, "float32"))
-    clip_logits, votes, attention = core([ops.where(present, x, 0.0), mask])
+    return {"vectors": vectors, "mask": mask}, ops.where(ops.expand_dims(mask, -1), x, 0.0)
+
+
+def _with_scaling(core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode) -> Any:
+    """The trained core between its scaling and the activation of its mode: vectors as stored -> scores."""
+    keras = import_keras()
+    ops = keras.ops
+    inputs, x = scaled_inputs(scaling, spec)
+    clip_logits, votes, attention = core([x, inputs["mask"]])
     activation = ops.softmax if mode == "single" else ops.sigmoid
     outputs = {
         "scores": activation(clip_logits),
-        "patch_scores": ops.where(present, activation(votes), 0.0),
+        "patch_scores": ops.where(ops.expand_dims(inputs["mask"], -1), activation(votes), 0.0),
         "attention": attention,
     }
-    return keras.Model({"vectors": vectors, "mask": mask}, outputs, name="head")
+    return keras.Model(inputs, outputs, name="head")
 
 
 def _to_tflite(model: Any, spec: EncoderSpec) -> bytes:

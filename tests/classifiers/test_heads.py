@@ -24,7 +24,7 @@ ROWS = ("attention", "wide", "svc")
 """A head of each kind; the others of their families, and yamnet-native, which learns nothing, have their own tests."""
 QUICK: dict[str, dict[str, Any]] = {
     "attention": {"hidden": 64, "batch": 16, "learning_rate": 3e-3},
-    "wide": {"hidden": 32, "pooled": 32, "min_steps": 150, "dropout": 0.2, "specialists": 1, "specialist_steps": 150},
+    "wide": {"hidden": 64, "specialists": 1},
     "svc": {"costs": [1.0, 10.0], "gammas": [0.1, 1.0]},
 }
 
