@@ -47,7 +47,6 @@ RECIPES = (
             "learning_rate": 2e-3,
             "warmup": 0.07,
             "weight_decay": 0.3,
-            "larger_share": True,
             "mix_pooled": 0.5,
             "precision": "bfloat16",
         },

@@ -31,8 +31,6 @@ class AttentionSettings(GraphSettings):
     learning_rate, warmup: peak of the cosine schedule, and share of the steps that lead up to it.
     weight_decay: AdamW's; of matrices only.
     mixup: both parameters of the beta distribution that pairs of rows are mixed with; 0 is off.
-    larger_share: a row keeps the larger share of a mix. It matters with `mix_pooled` only: what is not mixed then is
-        taught the mixed targets all the same.
     mix_pooled: share of the steps that mix what the branches pooled, where they can, and not the inputs.
     taught: share of the targets that comes from a teacher, where there is one.
     patience: epochs without a better loss on held-out sources before training stops; 0 trains on all rows to the end.
@@ -47,7 +45,6 @@ class AttentionSettings(GraphSettings):
     warmup: float = 0.05
     weight_decay: float = 0.01
     mixup: float = 1.0
-    larger_share: bool = False
     mix_pooled: float = 0.0
     taught: float = 0.7
     patience: int = 0
@@ -146,8 +143,6 @@ def lesson(
     partner = rng.permutation(len(rows))
     alpha = settings.mixup
     share = rng.beta(alpha, alpha, (len(rows), 1)).astype(np.float32) if alpha else np.ones((len(rows), 1), np.float32)
-    if settings.larger_share:
-        share = np.maximum(share, 1 - share)
     y = share * y + (1 - share) * y[partner]
     mix_inputs = not pooled or rng.random() >= settings.mix_pooled
     if mix_inputs and alpha:

@@ -180,15 +180,6 @@ def test_a_step_mixes_inputs_or_what_was_pooled() -> None:
             np.testing.assert_array_equal(share, 1)
 
 
-def test_a_row_may_keep_the_larger_share() -> None:
-    data, rng = make_data(), np.random.default_rng(0)
-    scaling, rows = InputScaling.of(data.vectors, data.mask), np.arange(40)
-    for larger in (False, True):
-        settings = AttentionSettings(mix_pooled=1.0, larger_share=larger)
-        (_, _, _, share), _ = lesson(data, rows, scaling, settings, rng, pooled=True)
-        assert (share.min() >= 0.5) == larger
-
-
 def test_settings_come_from_the_recipe_then_the_row_then_the_user() -> None:
     few = make_data(n=6)
     many = replace(few, mode="multi", targets=np.zeros((5000, 100), np.float32))
