@@ -8,6 +8,9 @@ from app.page.intake import Intake
 from app.page.microphone import status_without_sound
 from classifiers.prediction import Prediction
 
+FRESH_S = 5.0
+"""An answer about sound that ended longer ago is not of now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -23,8 +26,12 @@ class Standing:
     @property
     def prediction(self) -> Prediction | None:
         """The latest, while it is of now."""
-        now = self.hearing and self.snapshot is not None and self.status.state in (State.LISTENING, State.OVERLOADED)
-        return self.snapshot.prediction if now and self.snapshot is not None else None
+        snapshot = self.snapshot
+        if not self.hearing or snapshot is None or self.status.state not in (State.LISTENING, State.OVERLOADED):
+            return None
+        said, newest = snapshot.prediction, snapshot.pictures
+        stale = said is not None and newest is not None and newest.end_s - said.end_s > FRESH_S
+        return None if stale else said  # stale: from before a gap, and the first window after it is not scored yet
 
     @property
     def filled(self) -> float:

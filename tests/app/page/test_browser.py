@@ -145,13 +145,12 @@ def test_a_clip_is_answered_and_jumps_to_its_moments(rooster: Page, shared: Path
     assert len(rows) == 3
 
 
-def test_a_file_that_is_no_sound_is_refused_in_words(rooster: Page, tmp_path: Path) -> None:
+def test_a_file_that_is_no_sound_is_refused_in_words(playwright: Playwright, server: Server, tmp_path: Path) -> None:
     (tmp_path / "notes.wav").write_text("no sound at all")
-    go(rooster, "Models")
-    go(rooster, "Clip")
-    rooster.get_by_text("Or record one here").wait_for()
-    rooster.locator("input[type=file]").set_input_files(tmp_path / "notes.wav")
-    expect(rooster.get_by_role("alert").filter(has_text="notes.wav")).to_be_visible()
+    with browse(playwright, None) as browser:
+        page = open_page(browser, server, "clip")
+        page.locator("input[type=file]").set_input_files(tmp_path / "notes.wav")
+        expect(page.get_by_role("alert").filter(has_text="notes.wav")).to_be_visible()
 
 
 def test_the_model_shows_its_card(rooster: Page) -> None:

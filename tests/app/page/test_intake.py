@@ -1,5 +1,6 @@
 """Frames of one browser reach its listener and its recording, and nobody else's."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -57,6 +58,10 @@ def test_sound_is_heard_from_listen_to_stop() -> None:
     assert heard.status.state is State.LISTENING
     assert heard.prediction is not None
     assert heard.prediction.answer == "low"
+    assert heard.snapshot is not None
+    assert heard.snapshot.pictures is not None
+    later = replace(heard.snapshot.pictures, end_s=heard.prediction.end_s + 10)
+    assert replace(heard, snapshot=replace(heard.snapshot, pictures=later)).prediction is None, "of before a gap"
     intake.set_microphone(OFF, turn=False)
     stopped = stand(intake, turn=False, window_s=10)
     assert (stopped.status.state, stopped.prediction) == (State.ENDED, None)
