@@ -26,7 +26,7 @@ from classifiers.slices import headline_measure
 from classifiers.train import Prepared, TrainSettings, distribution_version, fingerprint, measure_parts, prepare
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
-from ingest.errors import UsageError
+from ingest.errors import UsageError, WeightsError
 
 Progress = Callable[[str, float], None]
 """Called with what is being done ("svc, fold 2") and the share of all work that is done, 0 to 1."""
@@ -245,7 +245,7 @@ def _run_all(seeds: Sequence[_Seed], settings: CompareSettings, folder: Path, pr
         share = _part(progress, head, i, total)
         try:
             one.results[head] = _run_splits(one, head, changes, folder, share)
-        except UsageError as error:
+        except (UsageError, WeightsError) as error:
             refused[head] = str(error)
     progress("done", 1.0)
     return refused

@@ -16,6 +16,7 @@ import numpy as np
 
 from classifiers.heads import HEADS, HeadScores, TrainingData
 from classifiers.protocol import Split
+from classifiers.search import SPACES
 from ingest.files import atomic_path
 
 FORMAT_VERSION = 1
@@ -39,10 +40,13 @@ def problem_digest(data: TrainingData, fingerprint: str, version: str) -> str:
     """What all results on these rows have in common, as a hash.
 
     Args:
+        data: with it go the search spaces, which are the user's to edit.
         fingerprint: of the rows of `data`, see `train.fingerprint`. version: of Earshot.
     """
     digest = hashlib.sha256(json.dumps([FORMAT_VERSION, version, fingerprint, data.mode, data.class_names]).encode())
     digest.update("\0".join(data.sources).encode())
+    digest.update(repr(data.class_mids).encode())
+    digest.update(SPACES.read_bytes())
     digest.update(np.ascontiguousarray(data.targets).data)
     return digest.hexdigest()
 

@@ -23,11 +23,18 @@ def pack(folder: Path, out: Path, weights: LiteWeights = "float32") -> int:
     Args:
         weights: how a LiteRT head stores its weights; arrays of other heads become float32 at most.
     Raises:
-        UsageError: weights are asked for that this head does not have, or `out` holds something else.
+        UsageError: weights are asked for that this head does not have, or that only its full form can give, which is
+            not there; `out` is the model itself, or holds something else.
     """
     row = head_row(read_info(folder).head)
     if weights != "float32" and Path(row.light_file).suffix != ".tflite":
         raise UsageError(f"--weights: head {row.name} stores {row.light_file}, which has no {weights}; leave it out")
+    if weights != "float32" and not (folder / row.full_file).is_file():
+        raise UsageError(
+            f"--weights: {weights} is made from {row.full_file}, and {folder} has none: it is packed already"
+        )
+    if out.resolve() == folder.resolve():
+        raise UsageError(f"--out: {out} is the model itself, and would lose its full form; name another folder")
     check_free(out)
     temporary = out.absolute().with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -143,7 +143,10 @@ def _of_other_sounds(info: BundleInfo) -> str:
             f"it learned other sounds as background, and rejects those that are not known well enough to keep "
             f"{info.decision.keep:.0%} of its classes"
         )
-    return "other sounds are given to one of them (scores sum to 1), as nothing taught it background: --background"
+    return (
+        "nothing taught it other sounds (--background): scores sum to 1 whatever it hears, and it says none of these "
+        f"only below the best score that {info.decision.keep:.0%} of its classes reach"
+    )
 
 
 def headline(metrics: Metrics) -> list[tuple[str, str, str]]:

@@ -23,7 +23,7 @@ from classifiers.protocol import Protocol, Split, make_splits
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet
-from ingest.errors import FormatError
+from ingest.errors import FormatError, UsageError
 
 VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "xgboost-cpu", "keras", "tensorflow", "ai-edge-litert")
 Progress = Callable[[str, float], None]
@@ -91,6 +91,8 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
     protocol, splits = make_splits(
         settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
     )
+    if targets.background:
+        _require_both(splits, targets.values)
     data = TrainingData(
         used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
         tuple(c.mids for c in class_set.classes),
@@ -177,6 +179,18 @@ def fingerprint(table: EmbeddingTable) -> str:
         row.update(np.ascontiguousarray(table.vectors[i][table.mask[i]]).tobytes())
         rows.append(row.digest())
     return hashlib.sha256(b"".join(rows)).hexdigest()
+
+
+def _require_both(splits: list[Split], targets: npt.NDArray[np.float32]) -> None:
+    """Background must be there to learn from in every split, and rows of the classes to measure."""
+    has_class = targets.sum(axis=1) > 0
+    for split in splits:
+        if has_class[split.train].all() or not has_class[split.test].any():
+            lacks = "background to train on" if has_class[split.train].all() else "rows of the classes to test"
+            raise UsageError(
+                f"--background: {split.name} has no {lacks}, for all of it comes from too few recordings or folds; add "
+                "background of other recordings, use --protocol cv5, or leave --background out"
+            )
 
 
 def _require_finite(table: EmbeddingTable) -> None:

@@ -87,7 +87,7 @@ def native(classes: str, out: Path, weights: Path | None, as_json: bool) -> None
     epilog="""\b
 Examples:
   earshot models pack city --out city-small
-  earshot models pack audioset527 --weights int8 --out small
+  earshot models pack my-model --weights int8 --out small
 
 What is left out: the form of the head for the engine that trained it, and the report. Measure what it costs:
 `earshot evaluate` on both.

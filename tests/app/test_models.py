@@ -42,6 +42,13 @@ def test_a_packed_model_is_small_and_says_the_same(model, tmp_path):
         load_bundle(tmp_path / "small", "full")
 
 
+def test_a_model_is_not_packed_over_itself_nor_twice(model, tmp_path):
+    with pytest.raises(UsageError, match="is the model itself"):
+        pack(model, model)
+    with pytest.raises(UsageError, match="packed already"):
+        pack(MODELS / "audioset527", tmp_path / "again", "int8")
+
+
 def test_packing_replaces_models_only(model, tmp_path):
     with pytest.raises(UsageError, match="--weights"):
         pack(model, tmp_path / "small", "int8")

@@ -303,3 +303,10 @@ def test_a_class_of_one_source_is_named() -> None:
     table = make_table(12, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
     with pytest.raises(UsageError, match="class 'Bell' has sounds of one source only"):
         train(table, make_spec(), SETTINGS)
+
+
+def test_background_of_one_recording_is_refused_before_anything_is_trained() -> None:
+    table = with_strangers(90, 40)
+    table = replace(table, sources=[*table.sources[:90], *["street"] * 40])
+    with pytest.raises(UsageError, match=r"has no background to train on.*other recordings"):
+        train(table, make_spec(), replace(SETTINGS, classes=";".join(CLASSES), background=40))
