@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from embeddings.mapped import take, zeros
 from ingest.choose import relatives
-from ingest.class_sets import ClassSet, Mode, SoundClass, class_set_names, find_class_set
+from ingest.class_sets import NONE_OF_THESE, ClassSet, Mode, SoundClass, class_set_names, find_class_set
 from ingest.errors import UsageError
 from ingest.labels import display_name, mid_of
 
@@ -44,7 +44,7 @@ def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> Cl
         UsageError: a name that is none of these, or a store without labels.
         FormatError: a .toml file that is not a class set.
     """
-    known = sorted({label for row in labels for label in row})
+    known = sorted({label for row in labels for label in row} - {NONE_OF_THESE})
     if text is None:
         return _all_labels(labels, known)
     if class_set := find_class_set(text):

@@ -11,6 +11,8 @@ from ingest.labels import descendants, display_name, load_labels, mid_of
 
 Mode = Literal["single", "multi"]
 CLASS_SETS = Path(__file__).resolve().parent.parent / "data" / "class_sets"
+NONE_OF_THESE = "none of these"
+"""A label that is no class: of sounds that somebody has listened to and found none of the classes in."""
 _MID_STARTS = ("/m/", "/t/", "/g/")
 
 

@@ -4,7 +4,7 @@ taught/
   labels.csv          path, label, source: what can be trained on
   marks.jsonl         every mark in the order of time, with what the model had said
   Rain/<name>.wav     the clips, a folder a class
-  none of these/...   sounds of none of the classes: rows without a label, which teach what is none of these
+  none of these/...   sounds of none of the classes: a label that is no class, and teaches what is none of these
   unsorted/...        answers that were wrong, and nobody said what is right: kept, not trained on
 """
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from app.live.recording import save
 from classifiers.bundle import Bundle
 from classifiers.prediction import Prediction
-from ingest.class_sets import ClassSet
+from ingest.class_sets import NONE_OF_THESE, ClassSet
 from ingest.errors import UsageError
 from ingest.files import atomic_path
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pydub import AudioSegment
 
 LABELS, MARKS = "labels.csv", "marks.jsonl"
-NONE_OF_THESE, UNSORTED = "none of these", "unsorted"
+UNSORTED = "unsorted"
 MOST_NAME = 60
 _LOCK = threading.Lock()
 
@@ -72,8 +72,6 @@ def check_name(name: str) -> str:
 
 def label_of(truth: str, class_set: ClassSet) -> str:
     """What stands in labels.csv: the label by which the class set knows the class, or the new class's own name."""
-    if truth == NONE_OF_THESE:
-        return ""
     return next((c.mids[0] for c in class_set.classes if c.name == truth), truth)
 
 

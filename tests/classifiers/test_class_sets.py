@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.class_sets import make_targets, resolve_class_set
+from classifiers.class_sets import ALL_BACKGROUND, add_background, make_targets, resolve_class_set
 from ingest.class_sets import ClassSet, SoundClass, class_set_names, find_class_set, read_class_set
 from ingest.datasets.esc import _CLASSES as ESC50
 from ingest.errors import FormatError, UsageError
@@ -161,3 +161,14 @@ def test_a_bad_file_is_a_format_error_of_one_line(tmp_path: Path, text: str) -> 
     with pytest.raises(FormatError) as error:
         read_class_set(path)
     assert "\n" not in str(error.value)
+
+
+def test_sounds_of_none_of_the_classes_are_no_class_and_may_be_background() -> None:
+    labels = [("Dog",), ("Rain",), ("Dog",), ("Rain",), ("none of these",)]
+    class_set = resolve_class_set(None, labels)
+    assert (class_set.mode, class_set.names) == ("single", ("Dog", "Rain"))
+    targets = make_targets(labels, class_set)
+    assert targets.left_out_none == 1
+    for n in (5, ALL_BACKGROUND):
+        wider = add_background(targets, labels, class_set, n, np.random.default_rng(0))
+        assert (wider.background, wider.rows.tolist()) == (1, [0, 1, 2, 3, 4])

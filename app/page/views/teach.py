@@ -11,7 +11,7 @@ from app.page import parts, teaching
 from app.page.candidates import Candidate, of_listener, of_recording, unmarked_first
 from app.page.pictures import mel_of, mel_picture
 from app.page.session import Session
-from app.page.teaching import NONE_OF_THESE
+from ingest.class_sets import NONE_OF_THESE
 from ingest.clip import Waveform
 from ingest.errors import UsageError
 

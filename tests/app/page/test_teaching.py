@@ -13,10 +13,10 @@ from app.cli import main
 from app.live.chunks import from_waveform
 from app.live.recording import to_segment
 from app.page import teaching
-from app.page.teaching import NONE_OF_THESE, UNSORTED, Mark
+from app.page.teaching import UNSORTED, Mark
 from classifiers.bundle import Bundle, load_bundle
 from ingest.audio import read_clip
-from ingest.class_sets import ClassSet, SoundClass
+from ingest.class_sets import NONE_OF_THESE, ClassSet, SoundClass
 from ingest.datasets import choose_dataset
 from ingest.errors import UsageError
 from tests.app.live.doubles import make_engine, noise
@@ -46,7 +46,12 @@ def test_ingest_folder_reads_what_was_taught(tmp_path: Path) -> None:
         keep(folder, truth, right=truth == "Dog", second=second, source=f"live-{second // 2}, a")
     items = choose_dataset(folder).items(folder)
     labels = {item.path.parent.name: item.mids for item in items}
-    assert labels == {"Dog": ("/m/0bt9lr",), "Rain": ("/m/06mb1",), "Lawn mower": ("Lawn mower",), NONE_OF_THESE: ()}
+    assert labels == {
+        "Dog": ("/m/0bt9lr",),
+        "Rain": ("/m/06mb1",),
+        "Lawn mower": ("Lawn mower",),
+        NONE_OF_THESE: (NONE_OF_THESE,),
+    }
     assert len(items) == 5, "what nobody could name is kept, and not trained on"
     assert {item.source for item in items} == {"live-0, a", "live-1, a", "live-2, a"}
     assert abs(read_clip(items[0].path).waveform[:32_000] - noise(2)).max() < 1e-3
