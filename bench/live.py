@@ -159,7 +159,8 @@ def _bundle(encoder: Encoder) -> Bundle:
     """An svc head of usual size with random weights."""
     rng, dim = np.random.default_rng(0), encoder.spec.dim
     arrays = {
-        "mean": np.zeros(dim), "scale": np.ones(dim), "support": rng.normal(size=(SUPPORT_VECTORS, dim)),
+        "family": np.array("svc"), "pooling": np.array("mean"), "native": np.array(False),
+        "shift": np.zeros(dim), "scale": np.ones(dim), "support": rng.normal(size=(SUPPORT_VECTORS, dim)),
         "dual": rng.normal(size=(CLASSES, SUPPORT_VECTORS)), "intercept": rng.normal(size=CLASSES),
         "gamma": np.array(1 / dim), "platt_a": -np.ones(CLASSES), "platt_b": np.zeros(CLASSES),
     }  # fmt: skip
