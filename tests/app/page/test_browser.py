@@ -121,7 +121,7 @@ def test_teaching_writes_what_ingest_reads(rooster: Page, server: Server) -> Non
     rooster.get_by_role("button", name="Keep it").click()
     expect(rooster.locator(".counts")).to_contain_text("none of these")
     taught = choose_dataset(server.keep / "taught").items(server.keep / "taught")
-    assert sorted(item.mids for item in taught) == [(), ("Rooster",)]
+    assert sorted(item.mids for item in taught) == [("Rooster",), ("none of these",)]
     assert all(read_clip(item.path).duration_s > 9 for item in taught)
     command = rooster.locator("code").last.inner_text()
     assert f"earshot ingest folder {server.keep / 'taught'} " in command
