@@ -112,6 +112,7 @@ def test_wav_mode_records_keeps_classifies_and_plays(rooster: Page, server: Serv
 
 
 def test_teaching_writes_what_ingest_reads(rooster: Page, server: Server) -> None:
+    hears(rooster, "Rooster")  # the view shows what had been heard when it was opened
     go(rooster, "Teach")
     rooster.get_by_role("button", name="Right: Rooster").click()
     rooster.locator("[data-kept]").wait_for()
