@@ -61,5 +61,6 @@ def _summary(result: dict[str, Any]) -> str:
             "  earshot embed clips --encoder yamnet --out emb",
             "  earshot train emb --head attention --out model",
             "  earshot predict model ANY_FILE.wav",
+            "  earshot app --model model                               or let it listen, in a browser",
         ]
     )
