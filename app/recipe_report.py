@@ -8,7 +8,7 @@ from typing import Any
 
 from app.recipe import Recipe
 from app.recipe_run import StepResult
-from classifiers.report import format_number
+from classifiers.report.page import format_number
 
 TEMPLATE = Path(__file__).with_name("recipe.html.jinja")
 _MEASURES = ("accuracy", "balanced_accuracy", "mAP", "auc")

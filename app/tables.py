@@ -1,11 +1,11 @@
 """Tables for the terminal. Pure."""
 
-from classifiers.measured import Measured
-from classifiers.metrics import Metrics
-from classifiers.numbers import format_interval, format_number
-from classifiers.rejection import Rejection
-from classifiers.report import INTERVAL_OF, headline
-from classifiers.slices import Slice
+from classifiers.measures.measured import Measured
+from classifiers.measures.metrics import Metrics
+from classifiers.measures.rejection import Rejection
+from classifiers.measures.slices import Slice
+from classifiers.report.numbers import format_interval, format_number
+from classifiers.report.page import INTERVAL_OF, headline
 
 MAX_CLASSES = 40
 

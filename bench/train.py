@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from bench.result import Result, best_in_turn
-from classifiers.attention import RECIPES, fit_core
-from classifiers.attention_graph import build_graph
 from classifiers.heads import TrainingData
-from classifiers.keras_head import InputScaling
-from classifiers.training import AttentionSettings, train
+from classifiers.networks.attention import RECIPES, fit_core
+from classifiers.networks.attention_graph import build_graph
+from classifiers.networks.keras_head import InputScaling
+from classifiers.networks.training import AttentionSettings, train
 from embeddings import mapped
 from embeddings.features import features_spec
 

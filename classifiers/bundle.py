@@ -23,7 +23,7 @@ import numpy.typing as npt
 from classifiers.background import load_with_background
 from classifiers.decision import Answers, Decision
 from classifiers.heads import FittedHead, Head, HeadScores, Runtime, head_row
-from classifiers.metrics import Metrics
+from classifiers.measures.metrics import Metrics
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
 from ingest.class_sets import ClassSet

@@ -18,11 +18,11 @@ from classifiers.decision import KEEP
 from classifiers.fold_results import FoldResult, problem_digest, read_result, result_name, write_result
 from classifiers.heads import HEADS, HeadScores, TrainingData
 from classifiers.heads import Progress as HeadProgress
-from classifiers.intervals import OVERALL, Interval, draw_sources, interval, n_replicates, replicate
-from classifiers.measured import Measured, RowFacts
-from classifiers.metrics import Metrics, measure
+from classifiers.measures.intervals import OVERALL, Interval, draw_sources, interval, n_replicates, replicate
+from classifiers.measures.measured import Measured, RowFacts
+from classifiers.measures.metrics import Metrics, measure
+from classifiers.measures.slices import headline_measure
 from classifiers.protocol import Protocol, Split
-from classifiers.slices import headline_measure
 from classifiers.train import Prepared, TrainSettings, distribution_version, fingerprint, measure_parts, prepare
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable

@@ -16,7 +16,7 @@ import numpy as np
 
 from classifiers.heads import HEADS, HeadScores, TrainingData
 from classifiers.protocol import Split
-from classifiers.search import SPACES
+from classifiers.shallow.search import SPACES
 from ingest.files import atomic_path
 
 FORMAT_VERSION = 1

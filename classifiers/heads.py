@@ -49,12 +49,13 @@ class HeadRow:
 
 def _shallow(name: str, summary: str, light_file: str = "head.npz", **settings: Any) -> HeadRow:
     settings = {"family": name} | settings
-    return HeadRow(name, f"{summary} (scikit-learn)", "classifiers.shallow", "head.skops", light_file, settings)
+    return HeadRow(name, f"{summary} (scikit-learn)", "classifiers.shallow.head", "head.skops", light_file, settings)
 
 
 def _keras(
-    name: str, summary: str, module: str = "classifiers.attention", *, knows_background: bool = False, **settings: Any
+    name: str, summary: str, module: str = "attention", *, knows_background: bool = False, **settings: Any
 ) -> HeadRow:
+    module = f"classifiers.networks.{module}"
     return HeadRow(name, f"{summary} (Keras)", module, "head.keras", "head.tflite", settings, knows_background)
 
 
@@ -69,12 +70,12 @@ HEADS: dict[str, HeadRow] = {
         _keras("multihead", "four sets of weights over the patches, one layer behind them", branches=("multihead",)),
         _keras("transformer", "patches look at each other before they vote", branches=("decision",),
                self_attention=8),
-        _keras("ensemble", "three attention heads in one graph, their logits averaged", "classifiers.ensemble"),
-        _keras("distilled", "one attention head taught by an ensemble", "classifiers.ensemble", distil=True),
-        _keras("wide", "learns every label of the store, then reads your classes off", "classifiers.wide",
+        _keras("ensemble", "three attention heads in one graph, their logits averaged", "ensemble"),
+        _keras("distilled", "one attention head taught by an ensemble", "ensemble", distil=True),
+        _keras("wide", "learns every label of the store, then reads your classes off", "wide",
                knows_background=True),
         HeadRow("svc", "RBF support vectors on the mean of the patches, grid-searched (scikit-learn)",
-                "classifiers.svc", "head.skops", "head.npz"),
+                "classifiers.shallow.svc", "head.skops", "head.npz"),
         _shallow("logistic", "multinomial logistic regression"),
         _shallow("logistic-ovr", "logistic regression, one class against the rest",
                  family="logistic", one_vs_rest=True),
@@ -91,9 +92,9 @@ HEADS: dict[str, HeadRow] = {
         _shallow("adaboost-forest", "AdaBoost of small forests"),
         _shallow("hist-boosting", "gradient-boosted trees on histograms", light_file="head.skops"),
         _shallow("mlp", "multilayer perceptron, 256-128-64"),
-        HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow", "head.json", "head.json",
+        HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow.head", "head.json", "head.json",
                 {"family": "xgboost"}),
-        _keras("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc", "classifiers.cnn"),
+        _keras("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc", "cnn"),
         HeadRow("yamnet-native", "YAMNet's own scores at the classes; nothing is trained but the decision",
                 "classifiers.native", "head.npz", "head.npz", knows_background=True),
     )

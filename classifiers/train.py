@@ -17,8 +17,8 @@ from classifiers.class_sets import Targets, add_background, make_targets, resolv
 from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
 from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
-from classifiers.measured import Measured, PatchEvidence, RowFacts, measure_rows
-from classifiers.metrics import measure
+from classifiers.measures.measured import Measured, PatchEvidence, RowFacts, measure_rows
+from classifiers.measures.metrics import measure
 from classifiers.protocol import Protocol, Split, make_splits
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable

@@ -83,7 +83,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from app.commands.train import parse_background
     from app.share_bar import ShareBar
     from classifiers.compare import CompareSettings, choose_heads, compare
-    from classifiers.comparison_pages import render_csv, render_markdown, render_page
+    from classifiers.report.comparison_pages import render_csv, render_markdown, render_page
     from embeddings.store import EmbeddingStore
     from ingest.files import atomic_path
 

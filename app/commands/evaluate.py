@@ -54,9 +54,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
     for column, values in _values(columns, manifest or store / ABOUT_FILE, measured.rows.keys).items():
         measured = measured.sliced(column, values)
     if report:
-        from classifiers.examples import choose_examples
-        from classifiers.players import load_players
-        from classifiers.report import render_report
+        from classifiers.report.examples import choose_examples
+        from classifiers.report.page import render_report
+        from classifiers.report.players import load_players
 
         players = load_players(choose_examples(measured))
         with atomic_path(report) as temporary:

@@ -12,7 +12,7 @@ from ingest.errors import UsageError
 
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo
-    from classifiers.measured import Measured
+    from classifiers.measures.measured import Measured
     from classifiers.protocol import Protocol
 
 
@@ -87,9 +87,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
     """Train a head on embeddings, measure it, and write the model with its report."""
     from app.share_bar import ShareBar
     from classifiers.bundle import PCA_FILE, check_free, save_bundle
-    from classifiers.examples import choose_examples
-    from classifiers.players import load_players
-    from classifiers.report import render_card, render_report
+    from classifiers.report.examples import choose_examples
+    from classifiers.report.page import render_card, render_report
+    from classifiers.report.players import load_players
     from classifiers.train import TrainSettings, train
     from embeddings.store import EmbeddingStore
 
@@ -162,7 +162,7 @@ def _as_json(info: "BundleInfo", measured: "Measured | None", out: Path) -> dict
 
 def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
     from app.tables import measured_text
-    from classifiers.report import how_measured
+    from classifiers.report.page import how_measured
 
     made = info.trained_on
     rows = f"{made['rows'] - made['background']} rows"

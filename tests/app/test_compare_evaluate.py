@@ -10,9 +10,9 @@ import pytest
 import soundfile
 
 from app.commands.compare import parse_head_changes
-from classifiers.examples import Example, choose_examples
-from classifiers.players import load_players
-from classifiers.report import render_report
+from classifiers.report.examples import Example, choose_examples
+from classifiers.report.page import render_report
+from classifiers.report.players import load_players
 from classifiers.train import TrainSettings, train
 from embeddings.embedding import Embedding, item_key, window_key
 from embeddings.store import ABOUT_FILE, EmbeddingStore

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from app.cli import main
-from classifiers import svc
+from classifiers.shallow import svc
 from embeddings.embedding import Embedding
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.store import EmbeddingStore

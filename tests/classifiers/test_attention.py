@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifiers.attention import settings_for
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.keras_head import InputScaling
-from classifiers.training import AttentionSettings, lesson
+from classifiers.networks.attention import settings_for
+from classifiers.networks.keras_head import InputScaling
+from classifiers.networks.training import AttentionSettings, lesson
 from embeddings import mapped
 from ingest.errors import UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
@@ -56,7 +56,11 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_every_row_of_the_family_is_tested() -> None:
-    rows = {row.name for row in HEADS.values() if row.module in ("classifiers.attention", "classifiers.ensemble")}
+    rows = {
+        row.name
+        for row in HEADS.values()
+        if row.module in ("classifiers.networks.attention", "classifiers.networks.ensemble")
+    }
     assert rows == {name for name, _, _ in FAMILY.values()}
 
 
@@ -105,7 +109,7 @@ def test_patch_scores_say_where_it_happens(
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_batch_norm_is_settled_on_clean_patches() -> None:
     """The closed form of the variance is that of a forward pass."""
-    from classifiers.attention_graph import build_graph
+    from classifiers.networks.attention_graph import build_graph
 
     data = make_data()
     scaling = InputScaling.of(data.vectors, data.mask)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifiers.cnn import overlapping_slices
 from classifiers.heads import FittedHead, TrainingData, fit_head, load_head
+from classifiers.networks.cnn import overlapping_slices
 from embeddings.encoders import ENCODERS
 from ingest.errors import UsageError
 from tests.classifiers.generated import make_spec

@@ -14,9 +14,9 @@ import pytest
 
 from classifiers import fold_results, heads
 from classifiers.compare import CompareSettings, Comparison, choose_heads, compare, family_of
-from classifiers.comparison_pages import render_csv, render_markdown, render_page, seconds_text
 from classifiers.heads import HeadRow, HeadScores, TrainingData
-from classifiers.intervals import OVERALL
+from classifiers.measures.intervals import OVERALL
+from classifiers.report.comparison_pages import render_csv, render_markdown, render_page, seconds_text
 from ingest.errors import UsageError
 from tests.classifiers.generated import make_spec, make_table
 from tests.classifiers.pages import check_page

@@ -21,7 +21,7 @@ from classifiers.calibration import (
 )
 from classifiers.decision import Decision, cross_fitted, fit_decision, select_scores
 from classifiers.heads import HeadScores
-from classifiers.rejection import measure_rejection
+from classifiers.measures.rejection import measure_rejection
 
 N, CLASSES = 400, 4
 SEEDS = st.integers(0, 10_000)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.svc import SvcSettings
+from classifiers.shallow.svc import SvcSettings
 from ingest.errors import FormatError, UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 

@@ -8,10 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from classifiers.intervals import OVERALL, draw_sources, interval, measure_intervals, n_replicates, replicate
-from classifiers.metrics import answers, measure
-from classifiers.reliability import N_BINS, measure_calibration, measure_confidence
-from classifiers.slices import MAX_SLICES, NOT_STATED, OTHERS, measure_slices
+from classifiers.measures.intervals import OVERALL, draw_sources, interval, measure_intervals, n_replicates, replicate
+from classifiers.measures.metrics import answers, measure
+from classifiers.measures.reliability import N_BINS, measure_calibration, measure_confidence
+from classifiers.measures.slices import MAX_SLICES, NOT_STATED, OTHERS, measure_slices
 
 NAMES = ("a", "b", "c")
 TIED = arrays(np.float64, (40, 3), elements=st.sampled_from(np.linspace(0, 1, 9).tolist()))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from classifiers.metrics import Metrics, d_prime, measure, roc_auc
+from classifiers.measures.metrics import Metrics, d_prime, measure, roc_auc
 from ingest.errors import FormatError
 
 NAMES = ("a", "b", "c")

@@ -10,17 +10,18 @@ from zipfile import BadZipFile
 import numpy as np
 import pytest
 
-from classifiers import shallow, svc
-from classifiers.families import FAMILIES
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.machines import FittedMachines
-from classifiers.pooling import POOLINGS, pool
-from classifiers.search import Parameter, Space, read_spaces
+from classifiers.shallow import head as shallow
+from classifiers.shallow import svc
+from classifiers.shallow.families import FAMILIES
+from classifiers.shallow.machines import FittedMachines
+from classifiers.shallow.pooling import POOLINGS, pool
+from classifiers.shallow.search import Parameter, Space, read_spaces
 from ingest.class_sets import Mode
 from ingest.errors import FormatError, UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 
-ROWS = [row.name for row in HEADS.values() if row.module == "classifiers.shallow"]
+ROWS = [row.name for row in HEADS.values() if row.module == "classifiers.shallow.head"]
 MODES = get_args(Mode)
 SMALL = {"n_estimators": 8, "max_iter": 40, "estimator__n_estimators": 4, "n_components": 30}
 """What makes a machine quick, where its family has such a parameter."""
@@ -243,7 +244,7 @@ def test_a_file_with_foreign_types_is_refused(tmp_path: Path) -> None:
         "machines": [Parameter(1, (1,))],
     }
     skops.io.dump(parts, tmp_path / "head.skops")
-    with pytest.raises(FormatError, match=r"holds classifiers.search.Parameter"):
+    with pytest.raises(FormatError, match=r"holds classifiers.shallow.search.Parameter"):
         load_head("logistic", tmp_path, "single", "full")
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, save_bundle
-from classifiers.numbers import format_number
 from classifiers.prediction import make_predictions
-from classifiers.report import render_card, render_report
+from classifiers.report.numbers import format_number
+from classifiers.report.page import render_card, render_report
 from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, train
 from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError

@@ -9,8 +9,8 @@ import pytest
 
 from classifiers.bundle import load_bundle, save_bundle
 from classifiers.heads import TrainingData, fit_head
+from classifiers.networks.wide import lessons
 from classifiers.train import TrainSettings, evaluate, train
-from classifiers.wide import lessons
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 from tests.classifiers.test_train import with_strangers
 

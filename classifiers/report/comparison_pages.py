@@ -4,10 +4,10 @@ import csv
 import io
 
 from classifiers.compare import Compared, Comparison, Measure
-from classifiers.intervals import OVERALL, Interval
-from classifiers.numbers import format_number
-from classifiers.report import how_measured_by
-from classifiers.templates import render
+from classifiers.measures.intervals import OVERALL, Interval
+from classifiers.report.numbers import format_number
+from classifiers.report.page import how_measured_by
+from classifiers.report.templates import render
 
 SHORT = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mAP": "mAP", "auc": "AUC"}
 

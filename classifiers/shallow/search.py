@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.heads import TrainingData
-from classifiers.metrics import measure
+from classifiers.measures.metrics import measure
 from ingest.errors import UsageError
 
-SPACES = Path(__file__).resolve().parent.parent / "data" / "search_spaces" / "shallow.toml"
+SPACES = Path(__file__).resolve().parents[2] / "data" / "search_spaces" / "shallow.toml"
 Parameters = dict[str, Any]
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.families import FAMILIES
 from classifiers.heads import HeadScores
-from classifiers.light import LIGHT_FORMS, Arrays, arrays_of_transforms, normalised, transform
-from classifiers.pooling import Floats, Mask, pool
+from classifiers.shallow.families import FAMILIES
+from classifiers.shallow.light import LIGHT_FORMS, Arrays, arrays_of_transforms, normalised, transform
+from classifiers.shallow.pooling import Floats, Mask, pool
 from embeddings.embedding import Vectors
 from ingest.class_sets import Mode
 from ingest.errors import FormatError

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.attention import fit_core, settings_for
-from classifiers.attention_graph import average
 from classifiers.heads import HeadRow, Progress, TrainingData, head_row, make_settings
-from classifiers.keras_head import FittedKeras, Floats, InputScaling, Mask, load
-from classifiers.training import Teacher
+from classifiers.networks.attention import fit_core, settings_for
+from classifiers.networks.attention_graph import average
+from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, Mask, load
+from classifiers.networks.training import Teacher
 from embeddings.tf import import_keras
 from ingest.errors import UsageError
 
@@ -70,7 +70,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
 
 def _member_row(name: str) -> HeadRow:
     row = head_row(name)
-    if row.module != "classifiers.attention":
+    if row.module != "classifiers.networks.attention":
         raise UsageError(
             f"--set members: takes heads of the attention family, got {name!r}; "
             "choose of attention, decision, decision-multi, feature, multihead, transformer"

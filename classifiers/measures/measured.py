@@ -10,11 +10,11 @@ import numpy.typing as npt
 from classifiers.calibration import scores_error
 from classifiers.decision import Answers
 from classifiers.heads import HeadScores
-from classifiers.intervals import Intervals, measure_intervals
-from classifiers.metrics import Metrics, answers, measure
-from classifiers.rejection import Rejection, measure_rejection
-from classifiers.reliability import Calibration, Confidence, measure_calibration, measure_confidence
-from classifiers.slices import Slice, measure_slices
+from classifiers.measures.intervals import Intervals, measure_intervals
+from classifiers.measures.metrics import Metrics, answers, measure
+from classifiers.measures.rejection import Rejection, measure_rejection
+from classifiers.measures.reliability import Calibration, Confidence, measure_calibration, measure_confidence
+from classifiers.measures.slices import Slice, measure_slices
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import Mode
 

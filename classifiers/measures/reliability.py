@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.metrics import Flags, Scores
+from classifiers.measures.metrics import Flags, Scores
 
 N_BINS = 15
 

@@ -10,7 +10,7 @@ def render(template: str, **values: Any) -> str:
     """A page from a template beside this file. Text is escaped; a name that is not given is an error."""
     import jinja2
 
-    from classifiers.numbers import format_interval, format_number
+    from classifiers.report.numbers import format_interval, format_number
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),

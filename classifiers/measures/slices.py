@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.intervals import Interval, measure_intervals
-from classifiers.metrics import Flags, Metrics, Scores, measure
+from classifiers.measures.intervals import Interval, measure_intervals
+from classifiers.measures.metrics import Flags, Metrics, Scores, measure
 
 MAX_SLICES = 30
 NOT_STATED = "(not stated)"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from classifiers.background import known_scores
 from classifiers.decision import KEEP, Answers
 from classifiers.heads import HeadScores
-from classifiers.metrics import roc_auc
+from classifiers.measures.metrics import roc_auc
 
 
 @dataclass(frozen=True, slots=True)

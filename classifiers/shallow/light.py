@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.pooling import Floats
+from classifiers.shallow.pooling import Floats
 
 Arrays = dict[str, npt.NDArray[Any]]
 MOST_DEPTH = 10_000

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from classifiers.heads import HeadRow, Progress, TrainingData, make_settings
-from classifiers.light import squared_distances
-from classifiers.machines import FittedMachines, Machines
-from classifiers.pooling import Floats, pool
-from classifiers.search import inner_score
-from classifiers.shallow import Folds, calibrated, inner_folds, load, splits_of
-from classifiers.shallow import fit as fit_shallow
+from classifiers.shallow.head import Folds, calibrated, inner_folds, load, splits_of
+from classifiers.shallow.head import fit as fit_shallow
+from classifiers.shallow.light import squared_distances
+from classifiers.shallow.machines import FittedMachines, Machines
+from classifiers.shallow.pooling import Floats, pool
+from classifiers.shallow.search import inner_score
 
 __all__ = ["SvcSettings", "fit", "load"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.measured import Measured
+from classifiers.measures.measured import Measured
 from embeddings.embedding import item_key
 
 PER_KIND = 6

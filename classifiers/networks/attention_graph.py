@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from classifiers.keras_head import Floats
+from classifiers.networks.keras_head import Floats
 from embeddings.tf import import_keras
 from ingest.errors import UsageError
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.measured import KnownScores, Measured
-from classifiers.metrics import precision_recall_curve
-from classifiers.reliability import Calibration
+from classifiers.measures.measured import KnownScores, Measured
+from classifiers.measures.metrics import precision_recall_curve
+from classifiers.measures.reliability import Calibration
 
 MAX_CURVES = 30
 CURVE_POINTS = 60

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.families import FAMILIES, Family, make_estimator, make_transforms
 from classifiers.heads import HeadRow, Progress, Runtime, TrainingData, make_settings
-from classifiers.machines import FittedMachines, LightMachines, Machines, load_machines, probabilities
-from classifiers.pooling import POOLINGS, Floats, pool
 from classifiers.protocol import grouped_folds
-from classifiers.search import Parameters, Space, inner_score, read_spaces
+from classifiers.shallow.families import FAMILIES, Family, make_estimator, make_transforms
+from classifiers.shallow.machines import FittedMachines, LightMachines, Machines, load_machines, probabilities
+from classifiers.shallow.pooling import POOLINGS, Floats, pool
+from classifiers.shallow.search import Parameters, Space, inner_score, read_spaces
 from ingest.class_sets import Mode
 from ingest.errors import UsageError
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from classifiers.examples import Example
+from classifiers.report.examples import Example
 from ingest.errors import AudioError
 
 MAX_BYTES = 3_000_000

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.attention import fit_core, settings_for
 from classifiers.heads import HEADS, HeadRow, Progress, TrainingData, make_settings
-from classifiers.keras_head import FittedGraph, Floats, InputScaling, load, scaled_inputs
+from classifiers.networks.attention import fit_core, settings_for
+from classifiers.networks.keras_head import FittedGraph, Floats, InputScaling, load, scaled_inputs
 from embeddings.tf import import_keras
 
 __all__ = ["WideSettings", "fit", "lessons", "load"]

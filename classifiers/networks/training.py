@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.attention_graph import Graph, GraphSettings
 from classifiers.heads import Progress, TrainingData
-from classifiers.keras_head import FULL_BATCH, Floats, InputScaling, Mask
+from classifiers.networks.attention_graph import Graph, GraphSettings
+from classifiers.networks.keras_head import FULL_BATCH, Floats, InputScaling, Mask
 from embeddings.tf import bfloat16_products, import_keras
 from ingest.class_sets import Mode
 

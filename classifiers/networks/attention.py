@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.attention_graph import Graph, build_graph
 from classifiers.heads import HeadRow, Progress, TrainingData, make_settings
-from classifiers.keras_head import FittedKeras, InputScaling, load
+from classifiers.networks.attention_graph import Graph, build_graph
+from classifiers.networks.keras_head import FittedKeras, InputScaling, load
+from classifiers.networks.training import AttentionSettings, Teacher, best_epochs, train
 from classifiers.protocol import grouped_folds
-from classifiers.training import AttentionSettings, Teacher, best_epochs, train
 from embeddings.tf import import_keras
 from ingest.errors import UsageError
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.metrics import Flags, Scores
+from classifiers.measures.metrics import Flags, Scores
 
 LEVEL = 0.95
 MAX_REPLICATES, MIN_REPLICATES = 1000, 100

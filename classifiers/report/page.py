@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from classifiers.bundle import BundleInfo
-from classifiers.examples import choose_examples
 from classifiers.heads import HEADS
-from classifiers.intervals import Interval
-from classifiers.measured import Measured
-from classifiers.metrics import ClassMetrics, Metrics
-from classifiers.numbers import format_interval, format_number
-from classifiers.plots import (
+from classifiers.measures.intervals import Interval
+from classifiers.measures.measured import Measured
+from classifiers.measures.metrics import ClassMetrics, Metrics
+from classifiers.report.examples import choose_examples
+from classifiers.report.numbers import format_interval, format_number
+from classifiers.report.plots import (
     BARS_BOX,
     CURVE_BOX,
     SQUARE,
@@ -22,7 +22,7 @@ from classifiers.plots import (
     precision_recall_curves,
     reliability_dots,
 )
-from classifiers.templates import render
+from classifiers.report.templates import render
 from embeddings.encoders import ENCODERS
 
 MAX_MATRIX = 40

@@ -1,0 +1,1 @@
+"""Heads that are classic machines on pooled patches: scikit-learn and XGBoost, searched inside the training rows."""
