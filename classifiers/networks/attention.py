@@ -38,6 +38,7 @@ RECIPES = (
         {
             "branches": ("multihead", "decision"),
             "hidden": 1024,
+            "narrow": 64,
             "batch_norm": True,
             "input_dropout": 0.0,
             "output_bias": -5.0,

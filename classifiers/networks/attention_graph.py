@@ -34,6 +34,7 @@ class GraphSettings:
     self_attention: heads of a layer in which patches look at each other; 0 for none.
     input_dropout, dropout: share of inputs and of hidden units that are dropped in training.
     heads, width: attention heads of the branch "multihead", and of its layer behind them.
+    narrow: units that the branch "decision" squeezes a patch into before it weighs it; 0 weighs it as it is.
     output_bias: what logits start from; below 0 where most classes are absent.
     """
 
@@ -47,6 +48,7 @@ class GraphSettings:
     dropout: float = 0.5
     heads: int = 4
     width: int = 1024
+    narrow: int = 0
     output_bias: float = 0.0
 
 
@@ -162,7 +164,9 @@ class _Decision:
 
     def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
         self._votes = _output(n_classes, settings, f"{name}_votes")
-        self._weights = import_keras().layers.Dense(n_classes, name=f"{name}_weights")
+        self._weights = _weights(n_classes, f"{name}_weights")
+        narrow = import_keras().layers.Dense(settings.narrow, name=f"{name}_narrow") if settings.narrow else None
+        self._narrow = narrow or (lambda hidden: hidden)
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         return import_keras().ops.sum(self.attention(hidden, mask) * self.votes(hidden), axis=1)
@@ -174,7 +178,7 @@ class _Decision:
         return self._votes(hidden)
 
     def attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        return _over_patches(self._weights(hidden), mask)
+        return _over_patches(self._weights(self._narrow(hidden)), mask)
 
 
 class _Feature:
@@ -184,7 +188,7 @@ class _Feature:
 
     def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
         self._n_classes = n_classes
-        self._weights = import_keras().layers.Dense(settings.hidden, name=f"{name}_weights")
+        self._weights = _weights(settings.hidden, f"{name}_weights")
         self._out = _output(n_classes, settings, f"{name}_out")
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -208,7 +212,7 @@ class _MultiHead:
     def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
         layers = import_keras().layers
         self._n_classes, self._heads = n_classes, settings.heads
-        self._weights = layers.Dense(settings.heads, name=f"{name}_weights")
+        self._weights = _weights(settings.heads, f"{name}_weights")
         self._hidden = layers.Dense(settings.width, activation="relu", name=f"{name}_hidden")
         self._dropout = layers.Dropout(settings.dropout)
         self._out = _output(n_classes, settings, f"{name}_out")
@@ -239,7 +243,19 @@ BRANCHES: dict[str, Callable[[int, GraphSettings, str], Branch]] = {
 def _output(n_classes: int, settings: GraphSettings, name: str) -> Any:
     keras = import_keras()
     bias = keras.initializers.Constant(settings.output_bias)
-    return keras.layers.Dense(n_classes, bias_initializer=bias, name=name)
+    return keras.layers.Dense(n_classes, kernel_initializer=_near_zero(), bias_initializer=bias, name=name)
+
+
+def _weights(units: int, name: str) -> Any:
+    return import_keras().layers.Dense(units, kernel_initializer=_near_zero(), name=name)
+
+
+def _near_zero() -> Any:
+    """A sixth of the usual spread or less: what was drawn and not learned shall not speak.
+
+    With hundreds of classes and few passes, much of the usual one is still in the outputs when training ends.
+    """
+    return import_keras().initializers.VarianceScaling(1 / 30, "fan_in", "uniform")
 
 
 def _over_patches(logits: Tensor, mask: Tensor) -> Tensor:
