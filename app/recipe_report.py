@@ -101,8 +101,7 @@ def _of_compare(result: StepResult, out: Path) -> list[Row]:
             rows.append(Row(name, problem=head["refused"]))
             continue
         means: dict[str, Any] = {measure: head["measures"][measure]["mean"] for measure in _MEASURES}
-        n = None if said["protocol"] == "split" else said["rows"] - said["background"]  # how many of them is not told
-        rows.append(Row(name, measured, n, seconds=head["fit_s"], page=page, **means))
+        rows.append(Row(name, measured, said["tested"], seconds=head["fit_s"], page=page, **means))
     return rows
 
 

@@ -61,6 +61,11 @@ class BundleInfo:
     trained_on: dict[str, Any]
     command: str = ""
 
+    @property
+    def decided(self) -> bool:
+        """Whether calibration, thresholds and working point were chosen on measured rows, or stand where they start."""
+        return self.protocol != "none"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,

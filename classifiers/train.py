@@ -18,7 +18,7 @@ from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
 from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
 from classifiers.measures.measured import Measured, PatchEvidence, RowFacts, measure_rows
-from classifiers.measures.metrics import measure
+from classifiers.measures.metrics import Metrics
 from classifiers.protocol import Protocol, Split, make_splits
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
@@ -57,6 +57,19 @@ class Trained:
     info: BundleInfo
     measured: Measured | None
     sources: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """What test rows, scored by heads that never saw their sources, came to.
+
+    measured: all test rows taken together. folds: those of each split apart, by the same scores and answers.
+    decision: chosen on all of them, for the head of all rows. What is measured here was decided without its own rows.
+    """
+
+    measured: Measured
+    folds: list[Metrics]
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +180,7 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
         rows=RowFacts.of(used),
         class_names=class_set.names,
         mode=class_set.mode,
+        keep=bundle.info.decision.keep if bundle.info.decided else KEEP,
         patches=PatchEvidence.of(said, used.mask),
     )
 
@@ -210,17 +224,19 @@ def _measure_out_of_fold(
     """Every test row scored by a head that never saw its source; what to decide by, and the measures of each split."""
     if not splits:
         return None, Decision.neutral(data.mode, data.targets.shape[1]), []
-    parts, evidence, folds = [], [], []
+    parts, evidence, chosen = [], [], []
     for i, split in enumerate(splits):
         head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
         said = head.predict(data.vectors[split.test], data.mask[split.test])
         evidence.append(PatchEvidence.of(said, data.mask[split.test]))
         parts.append(HeadScores(said.scores, known=said.known))
-        folds.append(_fold(data, split, said) | {"chosen": head.settings.get("chosen")})
-    measured, decision = measure_parts(
-        data, rows, splits, parts, keep=settings.keep, patches=PatchEvidence.joined(evidence)
-    )
-    return measured, decision, folds
+        chosen.append(head.settings.get("chosen"))
+    made = measure_parts(data, rows, splits, parts, keep=settings.keep, patches=PatchEvidence.joined(evidence))
+    folds = [
+        {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP, "chosen": what}
+        for split, part, what in zip(splits, made.folds, chosen, strict=True)
+    ]
+    return made.measured, made.decision, folds
 
 
 def measure_parts(
@@ -231,7 +247,7 @@ def measure_parts(
     *,
     keep: float = KEEP,
     patches: PatchEvidence | None = None,
-) -> tuple[Measured, Decision]:
+) -> OutOfFold:
     """Measure scores of the test rows of all splits, and choose what to decide by.
 
     Args:
@@ -240,9 +256,8 @@ def measure_parts(
     """
     tested = np.concatenate([split.test for split in splits])
     truth, said = data.targets[tested], _joined(parts)
-    groups = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
-    if len(splits) == 1:
-        groups = _groups([data.sources[i] for i in tested])
+    fold = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
+    groups = fold if len(splits) > 1 else _groups([data.sources[i] for i in tested])
     calibrated, decided = cross_fitted(truth, said, groups, data.mode, keep)
     measured = measure_rows(
         truth,
@@ -252,9 +267,12 @@ def measure_parts(
         rows=rows.select(tested),
         class_names=data.class_names,
         mode=data.mode,
+        keep=keep,
         patches=patches,
     )
-    return measured, fit_decision(truth, said, data.mode, keep)
+    fold = fold[truth.any(axis=1) | (data.mode == "multi")]
+    folds = [measured.part(np.flatnonzero(fold == i)) for i in range(len(splits))]
+    return OutOfFold(measured, folds, fit_decision(truth, said, data.mode, keep))
 
 
 def _groups(sources: list[str], n_groups: int = 5) -> npt.NDArray[np.intp]:
@@ -269,14 +287,6 @@ def _joined(parts: Sequence[HeadScores]) -> HeadScores:
         np.concatenate([part.scores for part in parts]),
         known=np.concatenate(known) if len(known) == len(parts) else None,
     )
-
-
-def _fold(data: TrainingData, split: Split, said: HeadScores) -> dict[str, Any]:
-    """The measures of one split, of the head's scores as they are; in "single", of the rows that have a class."""
-    truth = data.targets[split.test]
-    kept = truth.any(axis=1) | (data.mode == "multi")
-    part = measure(truth[kept], said.scores[kept], data.class_names, data.mode)
-    return {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP}
 
 
 def _fit(data: TrainingData, settings: TrainSettings, progress: HeadProgress) -> FittedHead:

@@ -233,6 +233,15 @@ def test_background_is_learnt_measured_and_rejected(tmp_path: Path) -> None:
         assert (answer[:60] >= 0).mean() > 0.7
 
 
+def test_the_share_to_keep_travels_with_the_bundle(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, classes=";".join(CLASSES), background=40, keep=0.5, protocol="split")
+    result = train(with_strangers(90, 60), make_spec(), settings)
+    save_bundle(tmp_path / "m", result.info, result.head, sources=result.sources, pages={})
+    for measured in (result.measured, evaluate(load_bundle(tmp_path / "m"), with_strangers(60, 30, seed=9))):
+        assert measured is not None and measured.rejection is not None
+        assert measured.rejection.keep == 0.5
+
+
 def test_background_that_cannot_be_had_is_refused() -> None:
     with pytest.raises(UsageError, match="all 90 rows have a class"):
         train(make_table(), make_spec(), replace(SETTINGS, background=5))
@@ -282,6 +291,8 @@ def test_one_class_among_others_is_a_yes_or_no() -> None:
     result = train(table, make_spec(), replace(SETTINGS, classes="Bird"))
     assert result.info.class_set.mode == "multi"
     assert result.info.trained_on["rows"] == 120
+    assert result.measured is not None
+    assert result.measured.metrics.calibration_error == result.measured.calibration.ece
     assert "elsewhere.emb" in render_report(result.info, result.measured, measured_on="elsewhere.emb")
 
 
