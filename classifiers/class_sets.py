@@ -144,6 +144,11 @@ def _balanced(
 ) -> npt.NDArray[np.bool_]:
     """Which rows a balanced class set uses: as many with a class as strangers. The lots are always the same."""
     sides = np.flatnonzero(has_class), _strangers(labels, class_set)
+    if len(sides[0]) and not len(sides[1]):
+        raise UsageError(
+            f"--classes: {class_set.title!r} wants as many rows without {' or '.join(class_set.names)} as with it, and "
+            f"of {len(labels)} rows none is without it and its relatives in the ontology; embed other sounds too"
+        )
     fewest, lots = min(map(len, sides)), np.random.default_rng(0)
     used = np.zeros(len(labels), bool)
     for rows in sides:

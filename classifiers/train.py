@@ -104,8 +104,7 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
     protocol, splits = make_splits(
         settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
     )
-    if targets.background:
-        _require_both(splits, targets.values)
+    _require_taught(splits, targets, class_set)
     data = TrainingData(
         used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
         tuple(c.mids for c in class_set.classes),
@@ -195,12 +194,24 @@ def fingerprint(table: EmbeddingTable) -> str:
     return hashlib.sha256(b"".join(rows)).hexdigest()
 
 
-def _require_both(splits: list[Split], targets: npt.NDArray[np.float32]) -> None:
-    """Background must be there to learn from in every split, and rows of the classes to measure."""
-    has_class = targets.sum(axis=1) > 0
+def _require_taught(splits: list[Split], targets: Targets, class_set: ClassSet) -> None:
+    """Every training part must hold what teaches each class and background; with background, every test part a class.
+
+    Splits that Earshot makes spread the classes; a data set's own folds may not.
+    """
+    rows = targets.values.sum(axis=0)
     for split in splits:
-        if has_class[split.train].all() or not has_class[split.test].any():
-            lacks = "background to train on" if has_class[split.train].all() else "rows of the classes to test"
+        tested = targets.values[split.test].sum(axis=0)
+        taught = rows - tested
+        for name, n in zip(class_set.names, taught, strict=True):
+            if n in (0, len(split.train)):
+                lacks = "no row" if n == 0 else "only rows"
+                raise UsageError(
+                    f"--protocol: without {split.name} {lacks} with {name!r} would be left to learn from; "
+                    "use --protocol cv5, add sounds, or leave the class out"
+                )
+        if targets.background and (taught.sum() == len(split.train) or not tested.any()):
+            lacks = "rows of the classes to test" if not tested.any() else "background to train on"
             raise UsageError(
                 f"--background: {split.name} has no {lacks}, for all of it comes from too few recordings or folds; add "
                 "background of other recordings, use --protocol cv5, or leave --background out"

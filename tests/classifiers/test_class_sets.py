@@ -85,6 +85,11 @@ def test_a_balanced_set_has_as_many_rows_without_as_with_and_no_relatives() -> N
     assert (make_targets(labels, class_set).rows == targets.rows).all()
     few = make_targets([(speech,)] * 9 + [(dog,)] * 2, class_set)
     assert (len(few.rows), few.values.sum()) == (4, 2)
+    for need_all in (True, False):
+        with pytest.raises(UsageError, match=r"as many rows without Speech as with it.*of 2 rows none.*embed other"):
+            make_targets([(speech,), (speech, "x")], class_set, need_all=need_all)
+    with pytest.raises(UsageError, match="no row has 'Speech'"):
+        make_targets([("x",)], class_set)
     with pytest.raises(FormatError, match="balanced"):
         ClassSet("t", "single", AB_C.classes, balanced=True)
 

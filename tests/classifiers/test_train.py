@@ -11,7 +11,7 @@ from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, s
 from classifiers.prediction import make_predictions
 from classifiers.report.numbers import format_number
 from classifiers.report.page import render_card, render_report
-from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, train
+from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, prepare, train
 from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
@@ -314,6 +314,40 @@ def test_a_class_of_one_source_is_named() -> None:
     table = make_table(12, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
     with pytest.raises(UsageError, match="class 'Bell' has sounds of one source only"):
         train(table, make_spec(), SETTINGS)
+
+
+def in_folds(table: EmbeddingTable, **fold_of_class: int) -> EmbeddingTable:
+    """The table in three folds, some classes in one of them only."""
+    spread = np.arange(len(table)) // 2 // len(CLASSES) % 3
+    folds = [fold_of_class.get(mids[0], fold) for mids, fold in zip(table.mids, spread, strict=True)]
+    return replace(table, folds=np.array(folds, np.int32))
+
+
+def test_a_fold_without_rows_of_the_classes_is_left_out_or_measured_as_what_it_is() -> None:
+    table = in_folds(make_table(120, classes=(*CLASSES, "Rain")), Rain=7)
+    result = train(table, make_spec(), replace(SETTINGS, classes=";".join(CLASSES)))
+    assert [fold["name"] for fold in result.info.folds] == ["fold 0", "fold 1", "fold 2"]
+    result = train(table, make_spec(), replace(SETTINGS, classes="Dog"))
+    last = result.info.folds[-1]
+    assert (last["name"], last["n"], last["mAP"]) == ("fold 7", 30, None)
+    assert last["accuracy"] > 0.8
+    with pytest.raises(UsageError, match=r"--background: fold 7 has no rows of the classes to test"):
+        train(table, make_spec(), replace(SETTINGS, classes=";".join(CLASSES), background=20))
+
+
+@pytest.mark.parametrize(
+    ("classes", "fold_of_class", "message"),
+    [
+        ("Dog;Siren;Bird", {"Dog": 1}, "without fold 1 no row with 'Dog' would be left"),
+        ("Dog", {"Dog": 1}, "without fold 1 no row with 'Dog' would be left"),
+        ("Dog", {"Dog": 1, "Siren": 0, "Bird": 0}, "without fold 0 only rows with 'Dog' would be left"),
+    ],
+)
+def test_folds_that_cannot_teach_a_class_are_refused_before_anything_is_trained(
+    classes: str, fold_of_class: dict[str, int], message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{message}.*--protocol cv5"):
+        prepare(in_folds(make_table(), **fold_of_class), make_spec(), TrainSettings(classes=classes))
 
 
 def test_background_of_one_recording_is_refused_before_anything_is_trained() -> None:
