@@ -13,6 +13,7 @@ class LiveSettings:
     skip_after: windows of one listener that may be due at once; when there are more, only the newest is scored.
     stall_s: without any audio for so long, the stream counts as dead, and what comes later starts afresh.
     muted_s: of digital silence before we say so.
+    fresh_s: an answer about sound that came longer ago is not of now.
     overload_s: for how long a skipped window or dropped audio is told of.
     idle_s: without any audio for so long, a listener is ended.
     keep_s: audio that is kept for playing back and saving, in seconds.
@@ -28,6 +29,7 @@ class LiveSettings:
     skip_after: int = 2
     stall_s: float = 2.5
     muted_s: float = 2.0
+    fresh_s: float = 5.0
     overload_s: float = 5.0
     idle_s: float = 300.0
     keep_s: float = 300.0
@@ -41,7 +43,7 @@ class LiveSettings:
 
     def __post_init__(self) -> None:
         for name, low, high in (
-            *((name, 0.1, 86_400.0) for name in ("queue_s", "stall_s", "muted_s", "overload_s", "idle_s")),
+            *((name, 0.1, 86_400.0) for name in ("queue_s", "stall_s", "muted_s", "fresh_s", "overload_s", "idle_s")),
             ("keep_s", 0.0, 86_400.0),
             ("min_event_s", 0.0, 86_400.0),
             *((name, 1, 1_000_000) for name in ("skip_after", "history", "events", "max_listeners")),
