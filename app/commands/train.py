@@ -174,4 +174,6 @@ def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
     ]
     if measured:
         lines += ["", f"Measured on {how_measured(info)}:", measured_text(measured)]
+    else:
+        lines += ["", f"note: {info.caveat}"]
     return "\n".join([*lines, "", f"report: {out / 'report.html'}"])

@@ -137,6 +137,16 @@ def test_evaluate_measures_and_reports(model: Path, tmp_path: Path, capsys: pyte
     assert "Measured on" in (tmp_path / "r.html").read_text()
 
 
+def test_a_model_of_which_nothing_was_measured_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, model = generated_store(tmp_path / "emb"), tmp_path / "m"
+    _, out, _ = run(capsys, "train", store, "--head", "svc", "--protocol", "none", "--out", model)
+    assert "note: nothing was measured when this model was made" in out
+    _, out, err = run(capsys, "evaluate", model, store, "--json", "--report", tmp_path / "r.html")
+    assert "the best class is always the answer" in json.loads(out)["caveat"]
+    assert err.startswith(f"note: {model}: nothing was measured")
+    assert "the best class is always the answer" in (tmp_path / "r.html").read_text()
+
+
 def test_evaluate_on_training_rows_warns(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, err = run(capsys, "evaluate", model, model.parent / "emb")
     assert "trained on 45 of the 45 recordings" in err
@@ -208,7 +218,9 @@ class TestPredict:
         paths = [sounds / "nowhere.wav", sounds / "short.wav"]
         code, out, err = run(capsys, "predict", yamnet_model, *paths, "--weights", shared / "models", "--top", 1)
         assert code == 1
-        assert "nowhere.wav" in err.splitlines()[0]
+        note, error, *_ = err.splitlines()
+        assert note.startswith(f"note: {yamnet_model}: nothing was measured")
+        assert "nowhere.wav" in error
         path, window = out.splitlines()
         assert path.endswith("short.wav")
         assert "0:00.0 - 0:00.5" in window

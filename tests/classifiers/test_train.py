@@ -65,6 +65,19 @@ def test_without_a_protocol_nothing_is_measured(tmp_path: Path) -> None:
     assert "Nothing was measured" in render_card(result.info)
 
 
+@pytest.mark.parametrize(
+    ("classes", "how"), [("Dog", "present from a score of 0.5 on"), (None, "the best class is always the answer")]
+)
+def test_a_model_of_which_nothing_was_measured_says_so_wherever_it_is_shown(classes: str | None, how: str) -> None:
+    result = train(make_table(), make_spec(), replace(SETTINGS, classes=classes, protocol="none"))
+    assert how in result.info.caveat
+    assert "--protocol but none" in result.info.caveat
+    assert how in render_card(result.info)
+    assert how in render_report(result.info, None)
+    assert replace(result.info, protocol="cv5").caveat == ""
+    assert 'class="caveat"' not in render_report(replace(result.info, protocol="cv5"), None)
+
+
 def test_progress_ends_at_one() -> None:
     seen: list[tuple[str, float]] = []
     train(make_table(), make_spec(), SETTINGS, progress=lambda what, share: seen.append((what, share)))
