@@ -94,6 +94,7 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
         UsageError: classes or protocol do not fit the rows.
         FormatError: a vector is not finite.
     """
+    _require_rows(table)
     class_set = resolve_class_set(settings.classes, table.mids)
     targets = make_targets(table.mids, class_set)
     rng = np.random.default_rng(settings.seed)
@@ -160,6 +161,7 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
         UsageError: no row has any of the classes.
         FormatError: a vector is not finite.
     """
+    _require_rows(table)
     class_set = bundle.info.class_set
     known_mids = {mid for c in class_set.classes for mid in c.mids}
     targets = make_targets(table.mids, class_set, need_all=False)
@@ -218,14 +220,21 @@ def _require_taught(splits: list[Split], targets: Targets, class_set: ClassSet) 
             )
 
 
+def _require_rows(table: EmbeddingTable) -> None:
+    if not len(table):
+        raise UsageError("EMB: the store has no rows; embed some audio, or finish the `earshot embed` that was stopped")
+
+
 def _require_finite(table: EmbeddingTable) -> None:
     if np.issubdtype(table.vectors.dtype, np.integer):
         return
     finite = np.isfinite(table.vectors).all(axis=(1, 2))
     if not finite.all():
+        others = np.count_nonzero(~finite) - 1
+        also = f" (so do those of {others:,} other rows)" if others else ""
         raise FormatError(
-            f"{table.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values (so do those of "
-            f"{np.count_nonzero(~finite)} rows in all); embed this audio again, or take the rows out"
+            f"{table.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values{also}; embed this audio "
+            "again, or take the rows out"
         )
 
 

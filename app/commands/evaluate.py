@@ -61,6 +61,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
         from classifiers.report.players import load_players
 
         players = load_players(choose_examples(measured))
+        report.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(report) as temporary:
             temporary.write_text(render_report(bundle.info, measured, measured_on=str(store), players=players))
     if as_json:

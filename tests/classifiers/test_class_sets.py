@@ -134,6 +134,12 @@ def test_names_mean_the_stores_labels_first_then_audiosets() -> None:
     assert [c.mids for c in class_set.classes] == [("Rooster",), ("/m/0bt9lr",)]
     assert class_set.mode == "single"
     assert resolve_class_set("Dog", [()]).mode == "multi"
+    assert resolve_class_set("dog;ROOSTER", [("Rooster",), ("/m/0bt9lr",)]).classes[1].mids == ("Rooster",)
+    assert resolve_class_set("Dog", [("dog",), ("/m/0bt9lr",)]).classes[0].mids == ("/m/0bt9lr",)
+    assert resolve_class_set("Dog", [("dog",)]).classes[0].mids == ("dog",)
+    assert resolve_class_set("Dog;Bird;Dog", [("Dog",)]).names == ("Dog", "Bird")
+    with pytest.raises(UsageError, match="did you mean 'Door slam'"):
+        resolve_class_set("Door slamm", [("Door slam",)])
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:
