@@ -168,8 +168,9 @@ def headline(metrics: Metrics) -> list[tuple[str, str, str]]:
 def _calibration_line(metrics: Metrics) -> list[tuple[str, str, str]]:
     if metrics.calibration_error is None:
         return []
-    before = format_number(metrics.calibration_error_before)
-    meaning = f"between a score and how often it is right; before calibration {before}"
+    meaning = "between a score and how often it is right"
+    if metrics.calibration_error_before != metrics.calibration_error:
+        meaning += f"; before calibration {format_number(metrics.calibration_error_before)}"
     return [("calibration error", format_number(metrics.calibration_error), meaning)]
 
 

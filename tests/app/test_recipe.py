@@ -113,7 +113,9 @@ def test_a_run_ends_in_a_table_and_the_next_one_keeps_it_all(small, tmp_path):
     assert [(row.name, row.n) for row in rows] == [("one", 18), ("one", 90), ("two", 12)]
     assert all(row.accuracy is not None and row.accuracy > 0.8 for row in rows)
     assert text_table(rows).count("\n  one ") == 2
+    assert [row.measured for row in rows] == ["one fifth", "all of emb", "one fifth"]
     page = render_recipe(recipe, rows, again)
+    assert "--quick" not in page and "the numbers are worth less" in render_recipe(recipe, rows, again, quick=True)
     assert 'href="one/report.html"' in page
     assert "earshot train" in page and "http" not in page
 
