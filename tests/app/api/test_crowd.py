@@ -20,6 +20,7 @@ from tests.ingest.sounds import write
 CLIENTS = 50
 
 
+@pytest.mark.slow
 def test_fifty_clients_get_the_answers_they_would_get_alone(server: Server, trained: TrainedModel) -> None:
     sounds = [sound.read_bytes() for sound in trained.sounds]
     alone = [server.post(sound).json() for sound in sounds]
@@ -98,6 +99,7 @@ def command(trained: TrainedModel, *more: str) -> list[str]:
     return ["app.cli", "serve", "--model", str(trained.folder), "--port", "0", *weights, *more]
 
 
+@pytest.mark.slow
 def test_the_command_starts_quickly_without_tensorflow_and_takes_a_key(trained: TrainedModel) -> None:
     if trained.weights is None:
         pytest.skip("needs YAMNet's weights: librosa alone takes longer to import")

@@ -268,6 +268,7 @@ def test_a_client_that_leaves_frees_its_place_at_once(strict: Server) -> None:
         strict.wait_until(lambda health: health["streams"] == 0)
 
 
+@pytest.mark.slow
 def test_who_sends_nothing_is_let_go(strict: Server) -> None:
     begin = time.monotonic()
     messages, closed = run(strict, None, [])
