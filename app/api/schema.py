@@ -57,6 +57,7 @@ class ModelOut(BaseModel):
     step_s: float = Field(description="Between the windows of a stream.")
     trained: str | None
     protocol: str = Field(description="How the measure came about.")
+    caveat: str | None = Field(description="What to know of its answers where nothing was measured; else null.")
     balanced_accuracy: float | None
 
 
