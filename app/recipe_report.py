@@ -19,8 +19,8 @@ _MEASURES = ("accuracy", "balanced_accuracy", "mAP", "auc")
 class Row:
     """One line of the final table: a head, and how it did.
 
-    measured: on what. seconds: of all trainings and tests behind the numbers. page: the head's own report, relative to
-        the recipe's folder, or "".
+    measured: on what. seconds: the head's share of its step, all folds together.
+    page: the head's own report, relative to the recipe's folder, or "".
     problem: why there are no numbers.
     """
 
