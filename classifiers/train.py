@@ -105,7 +105,7 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
     protocol, splits = make_splits(
         settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
     )
-    _require_taught(splits, targets, class_set)
+    _require_taught(protocol, splits, targets, class_set)
     data = TrainingData(
         used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
         tuple(c.mids for c in class_set.classes),
@@ -196,7 +196,7 @@ def fingerprint(table: EmbeddingTable) -> str:
     return hashlib.sha256(b"".join(rows)).hexdigest()
 
 
-def _require_taught(splits: list[Split], targets: Targets, class_set: ClassSet) -> None:
+def _require_taught(protocol: str, splits: list[Split], targets: Targets, class_set: ClassSet) -> None:
     """Every training part must hold what teaches each class and background; with background, every test part a class.
 
     Splits that Earshot makes spread the classes; a data set's own folds may not.
@@ -210,7 +210,7 @@ def _require_taught(splits: list[Split], targets: Targets, class_set: ClassSet) 
                 lacks = "no row" if n == 0 else "only rows"
                 raise UsageError(
                     f"--protocol: without {split.name} {lacks} with {name!r} would be left to learn from; "
-                    "use --protocol cv5, add sounds, or leave the class out"
+                    f"{'use --protocol cv5, ' * (protocol == 'folds')}add sounds, or leave the class out"
                 )
         if targets.background and (taught.sum() == len(split.train) or not tested.any()):
             lacks = "rows of the classes to test" if not tested.any() else "background to train on"
