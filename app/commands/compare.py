@@ -3,14 +3,12 @@
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import click
 
+from app.commands.problem import ProblemOptions, parse_changes, problem_options
 from ingest.errors import UsageError
-
-if TYPE_CHECKING:
-    from classifiers.protocol import Protocol
 
 
 @click.command(
@@ -26,40 +24,21 @@ command goes on where it was. A head that refuses the data becomes a row that sa
 """
 )
 @click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
-@click.option("--classes", metavar="SET", help="As for `earshot train`. Default: every label of the store.")
+@problem_options("auto", "folds", "cv5", "split")
 @click.option(
-    "--heads", default="all", show_default=True, metavar="NAMES", help="Heads and families, separated by ','; or all."
-)
-@click.option(
-    "--protocol",
-    type=click.Choice(["auto", "folds", "cv5", "split"]),
-    default="auto",
+    "--heads",
+    default="all",
     show_default=True,
-    help="How to measure, as for `earshot train`.",
+    metavar="NAMES",
+    help="Heads and families (shallow, attention-family, cnn ...), separated by ','; or all.",
 )
-@click.option("--seed", default=0, show_default=True, help="The first seed.")
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     metavar="N",
-    help="Measure with so many seeds, each with splits and heads of its own.",
-)
-@click.option(
-    "--background",
-    default="0",
-    show_default=True,
-    metavar="N|all",
-    help="So many rows with none of the classes nor their relatives teach what is none of these; all: every row "
-    "without a class.",
-)
-@click.option(
-    "--keep",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.9,
-    show_default=True,
-    help="The share of its classes that a model shall keep when it rejects the rest.",
+    help="Measure with so many seeds from --seed on, each with splits and heads of its own.",
 )
 @click.option(
     "--set", "changes", multiple=True, metavar="HEAD.NAME=VALUE", help="A setting of one head; may be given again."
@@ -68,19 +47,14 @@ command goes on where it was. A head that refuses the data becomes a row that sa
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
     store: Path,
-    classes: str | None,
+    problem: ProblemOptions,
     heads: str,
-    protocol: str,
-    seed: int,
     seeds: int,
-    background: str,
-    keep: float,
     changes: tuple[str, ...],
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Measure several heads on one store, the same splits for all, and rank them with intervals."""
-    from app.commands.train import parse_background
     from app.share_bar import ShareBar
     from classifiers.compare import CompareSettings, choose_heads, compare
     from classifiers.report.comparison_pages import render_csv, render_markdown, render_page
@@ -91,19 +65,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     head_changes = parse_head_changes(changes, chosen)
     opened = EmbeddingStore.open(store)
     out = out or store.with_name(f"{store.name}.compare")
-    settings = CompareSettings(
-        heads=chosen,
-        classes=classes,
-        protocol=cast("Protocol", protocol),
-        seed=seed,
-        seeds=seeds,
-        background=parse_background(background),
-        keep=keep,
-        head_changes=head_changes,
-    )
-    words = ["earshot", "compare", str(store), *(["--classes", classes] if classes else []), "--heads", heads]
-    words += ["--protocol", protocol, "--seed", str(seed), "--seeds", str(seeds), "--keep", f"{keep:g}"]
-    words += ["--background", background] if background != "0" else []
+    settings = CompareSettings(**problem.settings(), heads=chosen, seeds=seeds, head_changes=head_changes)
+    words = ["earshot", "compare", str(store), *problem.words(), "--heads", heads, "--seeds", str(seeds)]
     words += [word for change in changes for word in ("--set", change)] + ["--out", str(out)]
     with ShareBar() as bar:
         made = compare(opened.load(), opened.spec, settings, out / "results", progress=bar)
@@ -123,8 +86,6 @@ def command(  # noqa: PLR0917 - click passes them all by name
 
 def parse_head_changes(changes: tuple[str, ...], heads: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """("svc.folds=5",) -> {"svc": {"folds": 5}}."""
-    from app.commands.train import parse_changes
-
     parsed: dict[str, dict[str, Any]] = {}
     for change in changes:
         head, dot, setting = change.partition(".")

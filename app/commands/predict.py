@@ -50,6 +50,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     if not items:
         raise UsageError(f"AUDIO: no audio files in {', '.join(map(str, audio))}; name some files")
     encoder = encoder_for(bundle, weights)
+    if caveat := bundle.info.caveat:
+        click.echo(f"note: {model}: {caveat}", err=True)
     results = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if as_csv:
@@ -65,7 +67,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
             click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:
         files = [result.to_json(top) for result in results]
-        click.echo(json.dumps({"model": str(model), "classes": list(bundle.class_names), "files": files}))
+        said = {"model": str(model), "classes": list(bundle.class_names), "caveat": caveat or None, "files": files}
+        click.echo(json.dumps(said))
     if failed := sum(result.error is not None for result in results):
         raise EarshotError(f"{failed} of {len(results)} files could not be read to the end; they are named above")
 
