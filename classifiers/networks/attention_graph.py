@@ -34,7 +34,10 @@ class GraphSettings:
     self_attention: heads of a layer in which patches look at each other; 0 for none.
     input_dropout, dropout: share of inputs and of hidden units that are dropped in training.
     heads, width: attention heads of the branch "multihead", and of its layer behind them.
+    narrow: units that the branch "decision" squeezes a patch into before it weighs it; 0 weighs it as it is.
     output_bias: what logits start from; below 0 where most classes are absent.
+    output_spread: of the first weights of outputs and attention, as a share of the usual (Glorot's): with hundreds of
+        classes and few passes, much of what was drawn is still there when training ends.
     """
 
     branches: tuple[str, ...] = ("decision",)
@@ -47,7 +50,9 @@ class GraphSettings:
     dropout: float = 0.5
     heads: int = 4
     width: int = 1024
+    narrow: int = 0
     output_bias: float = 0.0
+    output_spread: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,9 @@ class _Decision:
 
     def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
         self._votes = _output(n_classes, settings, f"{name}_votes")
-        self._weights = import_keras().layers.Dense(n_classes, name=f"{name}_weights")
+        self._weights = _weights(n_classes, settings, f"{name}_weights")
+        narrow = import_keras().layers.Dense(settings.narrow, name=f"{name}_narrow") if settings.narrow else None
+        self._narrow = narrow or (lambda hidden: hidden)
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         return import_keras().ops.sum(self.attention(hidden, mask) * self.votes(hidden), axis=1)
@@ -174,7 +181,7 @@ class _Decision:
         return self._votes(hidden)
 
     def attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        return _over_patches(self._weights(hidden), mask)
+        return _over_patches(self._weights(self._narrow(hidden)), mask)
 
 
 class _Feature:
@@ -184,7 +191,7 @@ class _Feature:
 
     def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
         self._n_classes = n_classes
-        self._weights = import_keras().layers.Dense(settings.hidden, name=f"{name}_weights")
+        self._weights = _weights(settings.hidden, settings, f"{name}_weights")
         self._out = _output(n_classes, settings, f"{name}_out")
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -200,27 +207,35 @@ class _Feature:
         return _for_each_class(_over_patches(self._weights(hidden), mask), self._n_classes)
 
 
-class _MultiHead:
-    """A few heads, each with its own weights over the patches; their sums side by side go through one more layer."""
+class _Layered:
+    """What is pooled goes through one more layer before classes are read off."""
 
     mixable = True
 
     def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
         layers = import_keras().layers
-        self._n_classes, self._heads = n_classes, settings.heads
-        self._weights = layers.Dense(settings.heads, name=f"{name}_weights")
+        self._n_classes = n_classes
         self._hidden = layers.Dense(settings.width, activation="relu", name=f"{name}_hidden")
         self._dropout = layers.Dropout(settings.dropout)
         self._out = _output(n_classes, settings, f"{name}_out")
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        return self._out(self._dropout(self._hidden(pooled)))
+
+
+class _MultiHead(_Layered):
+    """A few heads, each with its own weights over the patches; their sums lie side by side."""
+
+    def __init__(self, n_classes: int, settings: GraphSettings, name: str) -> None:
+        super().__init__(n_classes, settings, name)
+        self._heads = settings.heads
+        self._weights = _weights(settings.heads, settings, f"{name}_weights")
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         ops = import_keras().ops
         weights = _over_patches(self._weights(hidden), mask)
         sums = [ops.sum(weights[..., k : k + 1] * hidden, axis=1) for k in range(self._heads)]
         return ops.concatenate(sums, axis=-1)
-
-    def logits(self, pooled: Tensor) -> Tensor:
-        return self._out(self._dropout(self._hidden(pooled)))
 
     def votes(self, hidden: Tensor) -> Tensor:
         return self.logits(import_keras().ops.concatenate([hidden] * self._heads, axis=-1))
@@ -229,17 +244,46 @@ class _MultiHead:
         return _for_each_class(_over_patches(self._weights(hidden), mask), self._n_classes)
 
 
+class _Statistics(_Layered):
+    """Mean, spread and largest value of each hidden unit over the patches: no patch counts more than another."""
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        ops = import_keras().ops
+        there = ops.expand_dims(mask, -1)
+        share = _over_patches(ops.zeros_like(hidden[..., :1]), mask)
+        mean = ops.sum(share * hidden, axis=1)
+        variance = ops.sum(share * ops.square(hidden), axis=1) - ops.square(mean)
+        largest = ops.max(ops.where(there, hidden, -1e9), axis=1)
+        return ops.concatenate([mean, ops.sqrt(ops.maximum(variance, 1e-6)), largest], axis=-1)
+
+    def votes(self, hidden: Tensor) -> Tensor:
+        ops = import_keras().ops
+        return self.logits(ops.concatenate([hidden, ops.zeros_like(hidden), hidden], axis=-1))
+
+    def attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return _for_each_class(_over_patches(import_keras().ops.zeros_like(hidden[..., :1]), mask), self._n_classes)
+
+
 BRANCHES: dict[str, Callable[[int, GraphSettings, str], Branch]] = {
     "multihead": _MultiHead,
     "decision": _Decision,
     "feature": _Feature,
+    "statistics": _Statistics,
 }
 
 
 def _output(n_classes: int, settings: GraphSettings, name: str) -> Any:
     keras = import_keras()
     bias = keras.initializers.Constant(settings.output_bias)
-    return keras.layers.Dense(n_classes, bias_initializer=bias, name=name)
+    return keras.layers.Dense(n_classes, kernel_initializer=_spread(settings), bias_initializer=bias, name=name)
+
+
+def _weights(units: int, settings: GraphSettings, name: str) -> Any:
+    return import_keras().layers.Dense(units, kernel_initializer=_spread(settings), name=name)
+
+
+def _spread(settings: GraphSettings) -> Any:
+    return import_keras().initializers.VarianceScaling(settings.output_spread**2, "fan_avg", "uniform")
 
 
 def _over_patches(logits: Tensor, mask: Tensor) -> Tensor:
