@@ -24,7 +24,15 @@ tensorflow = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 SMALL = {"hidden": 48, "width": 48, "batch": 16, "learning_rate": 3e-3, "min_steps": 200, "epochs": 1}
-HYBRID = {**SMALL, "branches": ["multihead", "decision"], "batch_norm": True, "mix_pooled": 0.5, "input_dropout": 0.0}
+HYBRID = {
+    **SMALL,
+    "branches": ["multihead", "decision", "statistics"],
+    "narrow": 8,
+    "output_spread": 0.15,
+    "batch_norm": True,
+    "mix_pooled": 0.5,
+    "input_dropout": 0.0,
+}
 FAMILY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "decision": ("decision", "multi", SMALL),
     "decision-multi": ("decision-multi", "single", SMALL),
@@ -32,6 +40,7 @@ FAMILY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "multihead": ("multihead", "multi", SMALL),
     "transformer": ("transformer", "single", SMALL),
     "hybrid": ("attention", "multi", HYBRID),
+    "statistics": ("attention", "single", {**SMALL, "branches": ["statistics"]}),
     "ensemble": ("ensemble", "single", {"members": ["decision", "feature"]}),
     "distilled": ("distilled", "single", {"members": ["decision", "feature"], "pupil": "decision"}),
 }
@@ -193,14 +202,20 @@ def test_settings_come_from_the_recipe_then_the_row_then_the_user() -> None:
     few = make_data(n=6)
     many = replace(few, mode="multi", targets=np.zeros((5000, 100), np.float32))
     assert settings_for(HEADS["attention"], {}, few).branches == ("decision",)
-    assert settings_for(HEADS["attention"], {}, many).branches == ("multihead", "decision")
+    assert settings_for(HEADS["attention"], {}, many).branches == ("multihead", "decision", "statistics")
     assert settings_for(HEADS["feature"], {}, many).branches == ("feature",)
     assert settings_for(HEADS["feature"], {"branches": ["decision"]}, many).branches == ("decision",)
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
-    [({"precision": "half"}, "float32 or bfloat16"), ({"hidden": 0}, "1 or more, got 0"), ({"widht": 3}, "no such")],
+    [
+        ({"precision": "half"}, "float32 or bfloat16"),
+        ({"hidden": 0}, "1 or more, got 0"),
+        ({"dropout": 1.0}, "0 to 0.99, got 1.0"),
+        ({"output_spread": 0.0}, "0.001 or more, got 0.0"),
+        ({"widht": 3}, "no such"),
+    ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
