@@ -240,6 +240,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("dropout", "input_dropout"), (0, 0.99)),
     "folds": (2, math.inf),
     "output_bias": (-math.inf, math.inf),
+    "output_spread": (1e-3, math.inf),
     "specialists": (0, math.inf),
 }
 """Of settings by name; others are at least 0, and counts that are not 0 by default at least 1."""

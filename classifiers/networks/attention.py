@@ -4,7 +4,6 @@ One module, many rows of the table of heads: a row's settings say which branches
 many rows there are to learn from, so settings come from RECIPES, then from the row, then from the user.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -60,17 +59,6 @@ RECIPES = (
 AudioSet's balanced split, whose clips have two or three of 527 classes; docs/heads.md says what else was tried."""
 
 
-BOUNDS = {
-    **dict.fromkeys(("hidden", "depth", "epochs", "batch", "heads", "width"), (1, math.inf)),
-    **dict.fromkeys(("narrow", "mixup", "patience", "weight_decay"), (0, math.inf)),
-    **dict.fromkeys(("dropout", "input_dropout"), (0, 0.99)),
-    **dict.fromkeys(("warmup", "mix_pooled", "taught"), (0, 1)),
-    "learning_rate": (1e-9, 1),
-    "output_spread": (1e-3, math.inf),
-}
-"""What settings may be: the least and the most."""
-
-
 def settings_for(row: HeadRow, changes: Mapping[str, Any], data: TrainingData) -> AttentionSettings:
     """The last recipe that these rows are enough for, the row's own settings over it, the user's over both.
 
@@ -82,10 +70,6 @@ def settings_for(row: HeadRow, changes: Mapping[str, Any], data: TrainingData) -
     settings = make_settings(AttentionSettings, row, {**recipe.settings, **row.settings, **changes})
     if settings.precision not in ("float32", "bfloat16"):
         raise UsageError(f"--set precision: takes float32 or bfloat16, got {settings.precision!r}; choose one")
-    for name, (low, high) in BOUNDS.items():
-        if not low <= getattr(settings, name) <= high:
-            most = f" to {high:g}" if high < math.inf else " or more"
-            raise UsageError(f"--set {name}: takes {low:g}{most}, got {getattr(settings, name)}; correct it")
     return settings
 
 

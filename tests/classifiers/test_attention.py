@@ -212,8 +212,8 @@ def test_settings_come_from_the_recipe_then_the_row_then_the_user() -> None:
     [
         ({"precision": "half"}, "float32 or bfloat16"),
         ({"hidden": 0}, "1 or more, got 0"),
-        ({"dropout": 1.0}, "0 to 0.99, got 1.0"),
-        ({"output_spread": 0.0}, "0.001 or more, got 0.0"),
+        ({"dropout": 1.0}, "0 to 0.99, got 1"),
+        ({"output_spread": 0.0}, "0.001 or more, got 0"),
         ({"widht": 3}, "no such"),
     ],
 )
