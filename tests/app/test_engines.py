@@ -12,6 +12,7 @@ from app.cli import main
 from tests.app.test_train_predict import generated_store, run
 from tests.embeddings.test_embed import parts_of
 from tests.ingest.sounds import tone, write
+from tests.ray_here import ray_of_its_own
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -20,10 +21,7 @@ ENGINES = {"processes": ["--workers", "2"], "ray": ["--engine", "ray", "--worker
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    pytest.importorskip("ray", reason="Ray is not installed (pip install earshot[ray])")
-    from ingest.ray_engine import connected
-
-    with connected("local"):
+    with ray_of_its_own():
         yield
 
 
