@@ -157,11 +157,14 @@ class ArrowFile:
             OSError: it is not there, or cannot be read.
         """
         filesystem, path = self.folder._open()
-        with tempfile.NamedTemporaryFile(prefix="earshot-", suffix=posixpath.splitext(self.name)[1]) as copy:
-            with filesystem.open_input_stream(posixpath.normpath(posixpath.join(path, self.name))) as data:
-                shutil.copyfileobj(data, copy, 1 << 22)
-            copy.flush()
-            yield Path(copy.name)
+        with tempfile.TemporaryDirectory(prefix="earshot-") as scratch:
+            copy = Path(scratch, f"copy{posixpath.splitext(self.name)[1]}")
+            with (
+                filesystem.open_input_stream(posixpath.normpath(posixpath.join(path, self.name))) as data,
+                copy.open("wb") as file,
+            ):
+                shutil.copyfileobj(data, file, 1 << 22)
+            yield copy
 
 
 @lru_cache(maxsize=32)

@@ -11,6 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from ingest.engine import EngineSettings, Function, Loaded, Result, Task, Tell, Workers
@@ -37,8 +38,13 @@ class RayEngine:
     """Ray actors, as many as asked for or as the cluster has room for."""
 
     def __init__(self, settings: EngineSettings) -> None:
+        """Raises UsageError: Ray is not installed, or nothing answers at the address."""
         import_ray()
+        _require_address(_address(settings.ray_address))
         self._settings = settings
+
+    def __str__(self) -> str:
+        return f"Ray at {_address(self._settings.ray_address) or 'this machine'}"
 
     @contextmanager
     def workers(self, load: Callable[..., Loaded], *args: Any) -> Iterator[Workers[Loaded]]:
@@ -57,7 +63,7 @@ def connected(address: str | None) -> Iterator[Any]:
         EngineError: what answers is not a Ray that fits ours.
     """
     ray = import_ray()
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = _address(address)
     _require_address(address)
     if ray.is_initialized():
         yield ray
@@ -92,6 +98,10 @@ def import_ray() -> Any:
     return ray
 
 
+def _address(named: str | None) -> str | None:
+    return named or os.environ.get("RAY_ADDRESS") or None
+
+
 def _require_address(address: str | None) -> None:
     """Ask for the port before Ray does, which would wait for minutes and tell of its insides."""
     if address in (None, "auto", "local"):
@@ -115,8 +125,17 @@ def _require_address(address: str | None) -> None:
 class _Worker:
     """In the cluster: one process that loads once, then does task after task."""
 
-    def load(self, load: Callable[..., Any], *args: Any) -> None:
-        self._loaded = load(*args)
+    def load(self, folder: str, load: Callable[..., Any], *args: Any) -> list[tuple[str, int, str]]:
+        """What was warned of on the way: logger, level, message. Relative paths begin at `folder`, where it exists."""
+        with suppress(OSError):
+            os.chdir(folder)
+        warnings = _Warnings()
+        logging.getLogger("earshot").addHandler(warnings)
+        try:
+            self._loaded = load(*args)
+        finally:
+            logging.getLogger("earshot").removeHandler(warnings)
+        return warnings.kept
 
     def run(self, function: Function[Any, Any, Any], task: Any) -> Generator[tuple[bool, Any], None, None]:
         """Yields (False, what is said), now and then, and at last (True, the result)."""
@@ -133,6 +152,17 @@ class _Worker:
                 yield False, said
 
 
+class _Warnings(logging.Handler):
+    """Keeps what the caller should know."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.kept: list[tuple[str, int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append((record.name, record.levelno, record.getMessage()))
+
+
 class _RayWorkers:
     """Actors on their way (`_coming`: promise that it has loaded -> actor) and idle ones; `run` has the busy ones."""
 
@@ -143,6 +173,7 @@ class _RayWorkers:
         self._actors: list[Any] = []
         self._coming: dict[Any, Any] = {}
         self._idle: deque[Any] = deque()
+        self._warned: set[tuple[str, int, str]] = set()
         self._heard_at = time.monotonic()
 
     def run(
@@ -197,14 +228,20 @@ class _RayWorkers:
 
     def _await(self, actor: Any) -> None:
         """Have an actor load, be it new or on its way back."""
-        self._coming[actor.load.options(max_task_retries=MOST_LOSSES).remote(self._load, *self._args)] = actor
+        load = actor.load.options(max_task_retries=MOST_LOSSES)
+        self._coming[load.remote(str(Path.cwd()), self._load, *self._args)] = actor
 
     def _arrived(self, loaded: Any) -> None:
         actor = self._coming.pop(loaded)
         try:
-            self._take(loaded)
+            warnings = self._take(loaded)
         except _LostWorkerError as error:
             raise EngineError(f"workers die while they start: {error}; look at `ray status` and Ray's logs") from error
+        for warning in warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                logger, level, message = warning
+                logging.getLogger(logger).log(level, "%s", message)
         self._idle.append(actor)
 
     def _wait(self, promises: list[Any]) -> Any:
