@@ -169,13 +169,17 @@ class ArrowFile:
 
 @lru_cache(maxsize=32)
 def _connect(address: str, shown: str) -> tuple[Any, str]:
-    """The file system and the path in it. Reaches for nothing yet."""
+    """The file system and the path in it; asks for the region of a bucket whose address names none.
+
+    Raises:
+        UsageError: no such kind of address. OSError: it cannot be reached.
+    """
     import pyarrow as pa
     from pyarrow import fs
 
     try:
         filesystem, path = fs.FileSystem.from_uri(address)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowInvalid, ValueError) as error:
         reason = str(error).splitlines()[0].replace(address, shown)
         raise UsageError(
             f"{shown}: is no address that Arrow takes ({reason}); for example s3://bucket/folder?region=eu-north-1"

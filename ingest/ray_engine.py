@@ -44,7 +44,8 @@ class RayEngine:
         self._settings = settings
 
     def __str__(self) -> str:
-        return f"Ray at {_address(self._settings.ray_address) or 'this machine'}"
+        address = _address(self._settings.ray_address)
+        return f"Ray at {address}" if address else "Ray on this machine"
 
     @contextmanager
     def workers(self, load: Callable[..., Loaded], *args: Any) -> Iterator[Workers[Loaded]]:
