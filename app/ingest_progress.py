@@ -5,6 +5,7 @@ import time
 from datetime import timedelta
 from typing import Any, Self
 
+from ingest.governor import Standing
 from ingest.ledger import State
 from ingest.pace import Phase
 from ingest.run import Progress
@@ -23,7 +24,20 @@ def describe(progress: Progress) -> str:
         parts.append(f"{progress.phase}{for_s}: {progress.pause}")
     elif not counts[State.PENDING] and not counts[State.RUNNING] and counts[State.WAITING]:
         parts.append("waiting until some may be tried again")
+    elif held := [standing for standing in progress.addresses if standing.phase is not Phase.RUNNING]:
+        parts.append(f"{len(held)} of {len(progress.addresses)} addresses held up: {'; '.join(map(_standing, held))}")
     return " | ".join(parts)
+
+
+def given_up(progress: Progress) -> dict[str, str]:
+    """Address -> why it is not asked from any more, while others are."""
+    return {standing.name: standing.reason for standing in progress.addresses if standing.phase is Phase.STOPPED}
+
+
+def _standing(standing: Standing) -> str:
+    """`http://two:8080 paused 52:10 (bot-check: ...)`"""
+    for_s = f" {_duration(standing.paused_for_s)}" if standing.phase is Phase.PAUSED else ""
+    return f"{standing.name} {standing.phase}{for_s} ({standing.reason})"
 
 
 _WORDS = (("ok", State.DONE), ("gone", State.GONE), ("waiting", State.WAITING), ("failed", State.FAILED))

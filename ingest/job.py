@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from ingest.address import HERE, Address
 from ingest.availability import Availability, survey, write_manifest, write_report
-from ingest.fetch import FetchResult, FetchSettings, fetch_segment
+from ingest.fetch import FetchSettings
+from ingest.fetcher import LocalFetcher
 from ingest.ledger import Ledger
 from ingest.outcomes import FAILURES, NOT_IN_MIRROR, Kind
 from ingest.pace import Phase
@@ -59,6 +61,7 @@ def run_job(
     sources: Sources,
     settings: JobSettings,
     *,
+    addresses: Sequence[Address] = (HERE,),
     strong: Mapping[str, Sequence[StrongEvent]] | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     clock: Clock | None = None,
@@ -67,6 +70,7 @@ def run_job(
     """Fetch what is missing of `segments` into `out`. Called again, it goes on where it was, however it ended.
 
     Args:
+        addresses: to ask YouTube from, each at the pace of the settings.
         strong: the events of segments that have strong labels, by key; for the manifest.
     Raises:
         UsageError: another run writes to `out`.
@@ -88,10 +92,7 @@ def run_job(
         ledger.keep_strong(strong or {})
         mended = reconcile(ledger, settings.fetch, versions=versions, now=clock.now())
         ledger.reopen(_reopened(settings, sources))
-
-        def fetch(segment: Segment) -> FetchResult:
-            return fetch_segment(segment, out, sources, settings.fetch, stop)
-
+        fetch = LocalFetcher(out, sources, settings.fetch, addresses, stop)
         teller = _Teller(ledger, progress)
         run = Run(ledger, fetch, settings.run, versions=versions, progress=teller, clock=clock, stop=stop)
         with _ending_when_interrupted(stop):

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from app.commands.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
+from ingest.address import choose_addresses
 from ingest.choose import Chosen
 from ingest.errors import EarshotError, UsageError
 from ingest.mirror import Mirror
@@ -87,18 +88,28 @@ Examples:
     metavar="WHERE",
     help="Copies of AudioSet's audio: a folder of Parquet files, or its page on Hugging Face.",
 )
-@click.option("--workers", type=int, default=2, show_default=True, help="Segments fetched at the same time.")
+@click.option(
+    "--workers", type=int, default=2, show_default=True, help="Segments fetched at the same time, from each address."
+)
 @click.option(
     "--rate",
     type=float,
     default=GUEST_RATE,
     show_default=True,
-    help="Requests to YouTube started per hour; a guest may have about 300. `inf` for no limit.",
+    help="Requests to YouTube started per hour, from each address; a guest may have about 300. `inf` for no limit.",
 )
 @click.option("--cookies", type=click.Path(path_type=Path), help="A cookies.txt of a signed-in browser.")
 @click.option("--cookies-from-browser", metavar="BROWSER", help="Or the browser itself: firefox, chrome ...")
-@click.option("--proxy", "proxies", multiple=True, metavar="URL", help="May be given again; taken in turn.")
-@click.option("--source-address", metavar="ADDRESS", help="The address of this machine to ask from.")
+@click.option(
+    "--proxy", "proxies", multiple=True, metavar="URL", help="An address to ask through; may be given again."
+)
+@click.option(
+    "--source-address",
+    "source_addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    help="An address of this machine to ask from; may be given again.",
+)
 @click.option(
     "--ytdlp-options",
     type=click.Path(path_type=Path),
@@ -112,15 +123,16 @@ Examples:
 def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Fetch the audio of SEGMENTS, a list like AudioSet's, from YouTube or from copies of its audio. Run it again to go
     on where it stopped."""
-    from app.ingest_progress import ProgressDisplay, describe
+    from app.ingest_progress import ProgressDisplay, describe, given_up
     from ingest.job import run_job
 
     name = segments.stem.removesuffix("_segments")
     settings = _job_settings(name, options)
+    addresses = choose_addresses(options["proxies"], options["source_addresses"])
     found = chosen_segments(segments, choosing)
     sources = _sources(segments, found.chosen.segments, options)
     tell_bad_rows(found.bad_rows)
-    plan = _plan(found.chosen, options)
+    plan = _plan(found.chosen, options, len(addresses))
     if MIRROR in sources:
         click.echo("the time below is what YouTube would take for all of it; a mirror has no such pace", err=True)
     if dry_run:
@@ -129,7 +141,13 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
     click.echo(cost_text(plan), err=True)
     with ProgressDisplay() as display:
         result = run_job(
-            found.chosen.segments, options["out"], sources, settings, strong=found.strong, progress=display
+            found.chosen.segments,
+            options["out"],
+            sources,
+            settings,
+            addresses=addresses,
+            strong=found.strong,
+            progress=display,
         )
     end, had = result.progress, result.availability
     facts = {
@@ -143,6 +161,7 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
         "shards_written": result.shards,
         "mended": asdict(result.mended),
         "stopped": result.stopped,
+        "given_up": given_up(end),
     }
     lines = [describe(end), f"wrote {result.manifest} and {result.report}", *_advice(had.states)]
     click.echo(json.dumps(facts) if as_json else "\n".join(lines))
@@ -150,8 +169,9 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
         raise EarshotError(f"stopped early: {result.stopped}; mend that and run the same command again")
 
 
-def _plan(chosen: Chosen, options: dict[str, Any]) -> Plan:
-    """At the rate observed in the folder where a run has been, else at the one asked for, else at the default."""
+def _plan(chosen: Chosen, options: dict[str, Any], addresses: int) -> Plan:
+    """At the rate observed in the folder where a run has been, else at the one asked for, else at the default, the
+    latter two from each address."""
     from ingest.availability import survey
     from ingest.ledger import FILE_NAME, Ledger
 
@@ -162,7 +182,7 @@ def _plan(chosen: Chosen, options: dict[str, Any]) -> Plan:
     asked = options["rate"] if math.isfinite(options["rate"]) else GUEST_RATE
     return make_plan(
         chosen,
-        rate_per_hour=observed or asked,
+        rate_per_hour=observed or asked * addresses,
         observed=observed is not None,
         sample_rate=options["sample_rate"],
         channels=options["channels"],
@@ -196,8 +216,6 @@ def _youtube_settings(options: dict[str, Any]) -> YouTubeSettings:
     return YouTubeSettings(
         cookies=options["cookies"],
         cookies_from_browser=options["cookies_from_browser"],
-        proxies=options["proxies"],
-        source_address=options["source_address"],
         options_file=options["ytdlp_options"],
         url_template=options["url_template"] or WATCH_URL,
     )
