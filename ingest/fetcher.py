@@ -3,6 +3,7 @@ cluster differ in is which `Fetcher` they have."""
 
 import threading
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,11 @@ class Fetcher(Protocol):
         """One segment, asked for from `address`. Blocks; called from many threads. What goes wrong is in the result,
         where there is neither a file nor an outcome when the run is ending, and the segment is to be put back."""
         ...
+
+
+def versions() -> str:
+    """Of what makes the files."""
+    return ", ".join(f"{name} {version(name)}" for name in ("earshot", "yt-dlp", "av", "soundfile", "soxr"))
 
 
 class LocalFetcher:

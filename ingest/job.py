@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 from ingest.address import HERE, Address
 from ingest.availability import Availability, survey, write_manifest, write_report
 from ingest.fetch import FetchSettings
-from ingest.fetcher import LocalFetcher
+from ingest.fetcher import Fetcher, LocalFetcher, versions
+from ingest.engine import EngineSettings
 from ingest.ledger import Ledger
 from ingest.outcomes import FAILURES, NOT_IN_MIRROR, Kind
 from ingest.pace import Phase
@@ -32,6 +32,7 @@ class JobSettings:
     """name: of what is asked for: in the report, and as the split. recheck: ask again for what is gone or failed.
 
     with_cookies: ask again for what needed them. shards: write WebDataset shards at the end.
+    engine: where it is fetched; its `workers` say nothing here, as the pace does.
     """
 
     name: str
@@ -40,6 +41,7 @@ class JobSettings:
     recheck: bool = False
     with_cookies: bool = False
     shards: bool = False
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def run_job(
     """Fetch what is missing of `segments` into `out`. Called again, it goes on where it was, however it ended.
 
     Args:
-        addresses: to ask YouTube from, each at the pace of the settings.
+        addresses: to ask YouTube from, each at the pace of the settings. On Ray, none: each machine has one of its own.
         strong: the events of segments that have strong labels, by key; for the manifest.
     Raises:
         UsageError: another run writes to `out`.
@@ -78,9 +80,9 @@ def run_job(
         SpecMismatchError: `out` was begun with other settings of the files.
         KeyboardInterrupt: the run was asked to end; ledger and manifest are in order all the same.
     """
-    clock, stop, versions = clock or Clock(), stop or threading.Event(), _versions()
+    clock, stop, made_by = clock or Clock(), stop or threading.Event(), versions()
     ordered = in_order(segments, sources)
-    with Ledger.open(out) as ledger:
+    with _fetcher(out, sources, settings, addresses, stop) as fetch, Ledger.open(out) as ledger:
         ledger.settle(
             {
                 "format": settings.fetch.format,
@@ -90,11 +92,10 @@ def run_job(
         )
         ledger.request(ordered, split=settings.name, now=clock.now())
         ledger.keep_strong(strong or {})
-        mended = reconcile(ledger, settings.fetch, versions=versions, now=clock.now())
+        mended = reconcile(ledger, settings.fetch, versions=made_by, now=clock.now())
         ledger.reopen(_reopened(settings, sources))
-        fetch = LocalFetcher(out, sources, settings.fetch, addresses, stop)
         teller = _Teller(ledger, progress)
-        run = Run(ledger, fetch, settings.run, versions=versions, progress=teller, clock=clock, stop=stop)
+        run = Run(ledger, fetch, settings.run, versions=made_by, progress=teller, clock=clock, stop=stop)
         with _ending_when_interrupted(stop):
             try:
                 end = run.go()
@@ -105,6 +106,20 @@ def run_job(
         report = write_report(availability, out, settings.name)
     stopped = end.pause if end.phase is Phase.STOPPED else ""
     return JobResult(end, availability, mended, manifest, report, shards, stopped)
+
+
+@contextmanager
+def _fetcher(
+    out: Path, sources: Sources, settings: JobSettings, addresses: Sequence[Address], stop: threading.Event
+) -> Iterator[Fetcher]:
+    if settings.engine.name == "local":
+        yield LocalFetcher(out, sources, settings.fetch, addresses, stop)
+        return
+    from ingest.ray_engine import connected
+    from ingest.ray_fetch import RayFetcher
+
+    with connected(settings.engine.ray_address) as ray:
+        yield RayFetcher(ray, out, sources, settings.fetch, addresses, stop)
 
 
 @contextmanager
@@ -155,5 +170,3 @@ def _reopened(settings: JobSettings, sources: Sources) -> list[str]:
     return [*names, NOT_IN_MIRROR] if YOUTUBE in sources else names
 
 
-def _versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in ("earshot", "yt-dlp", "av", "soundfile", "soxr"))

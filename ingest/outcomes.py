@@ -66,6 +66,7 @@ class Outcome:
 
 
 NOT_IN_MIRROR = "not-in-mirror"
+NODE_LOST = "node-lost"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 _COOKIES = "sign in by --cookies or --cookies-from-browser"
 _ELSEWHERE = "go on from another address: --proxy or --source-address"
@@ -189,6 +190,10 @@ FAILURES = (
     Failure("silent", None, Kind.PERMANENT, "none"),
     Failure("too-short", None, Kind.PERMANENT, "none"),
     Failure(NOT_IN_MIRROR, None, Kind.PERMANENT, "add youtube to --source: then these are asked for again"),
+    # What becomes of requests on a cluster. That a machine is lost is nobody's fault; that every one is, the cluster's.
+    Failure(
+        NODE_LOST, None, Kind.ENVIRONMENT, "look after the cluster: `ray status`, and its memory", MINUTE / 2, in_a_row=10
+    ),
     Failure("unknown", None, Kind.RECOVERABLE, "report the text with `earshot ingest status --json`", 2 * MINUTE, 3),
 )
 """Every way to fail, in the order in which the texts are tried."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from ingest.address import Address
+from ingest.errors import EarshotError
 from ingest.fetch import FetchResult
 from ingest.fetcher import Fetcher
 from ingest.governor import Governor, Standing
@@ -172,13 +173,25 @@ class Run:
 
     def _drain(self) -> None:
         """Workers end soon once `stop` is set; what they finished counts, the rest goes back."""
+        errors = []
         for future in list(self._in_flight):
-            self._land(future)
+            try:
+                self._land(future)
+            except EarshotError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _land(self, future: "Future[FetchResult]") -> None:
         flight = self._in_flight.pop(future)
         pace = self._governor.ended(flight.address)
-        self._record(flight.row, future.result(), pace, flight.probe)
+        try:
+            result = future.result()
+        except BaseException:
+            self._ledger.put_back(flight.row.segment.key)
+            self._move(State.RUNNING, State.PENDING)
+            raise
+        self._record(flight.row, result, pace, flight.probe)
 
     def _record(self, row: Row, result: FetchResult, pace: Pace, probe: bool) -> None:
         now = self._clock.now()

@@ -11,7 +11,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -80,7 +81,14 @@ class YouTube:
         """The same, asking from `address`."""
         if address.proxy is None and address.source_address is None:
             return self
-        return YouTube(replace(self._settings, proxy=address.proxy, source_address=address.source_address))
+        there = copy(self)
+        there._options = self._options | {
+            name: value
+            for name, value in (("proxy", address.proxy), ("source_address", address.source_address))
+            if value is not None
+        }
+        there._idle = deque()
+        return there
 
     def find(self, video_id: str) -> MediaStream:
         with self._downloader() as ydl:

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from app.commands.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
-from ingest.address import choose_addresses
+from ingest.address import Address, choose_addresses
 from ingest.choose import Chosen
+from ingest.engine import ENGINES, EngineSettings
 from ingest.errors import EarshotError, UsageError
 from ingest.mirror import Mirror
 from ingest.pace import PaceSettings
@@ -98,6 +99,24 @@ Examples:
     show_default=True,
     help="Requests to YouTube started per hour, from each address; a guest may have about 300. `inf` for no limit.",
 )
+@click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="Where segments are fetched: by this machine, or by a Ray cluster; the folder is on this one.",
+)
+@click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="The cluster's head. Default: RAY_ADDRESS, else the Ray of this machine, else one for this run.",
+)
+@click.option(
+    "--address-per-node",
+    is_flag=True,
+    help="Each machine of the cluster has a public address of its own to ask from. Else they share one.",
+)
 @click.option("--cookies", type=click.Path(path_type=Path), help="A cookies.txt of a signed-in browser.")
 @click.option("--cookies-from-browser", metavar="BROWSER", help="Or the browser itself: firefox, chrome ...")
 @click.option(
@@ -128,11 +147,11 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
 
     name = segments.stem.removesuffix("_segments")
     settings = _job_settings(name, options)
-    addresses = choose_addresses(options["proxies"], options["source_addresses"])
+    addresses = _addresses(options)
     found = chosen_segments(segments, choosing)
     sources = _sources(segments, found.chosen.segments, options)
     tell_bad_rows(found.bad_rows)
-    plan = _plan(found.chosen, options, len(addresses))
+    plan = _plan(found.chosen, options, max(1, len(addresses)))
     if MIRROR in sources:
         click.echo("the time below is what YouTube would take for all of it; a mirror has no such pace", err=True)
     if dry_run:
@@ -167,6 +186,25 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
     click.echo(json.dumps(facts) if as_json else "\n".join(lines))
     if result.stopped:
         raise EarshotError(f"stopped early: {result.stopped}; mend that and run the same command again")
+
+
+def _addresses(options: dict[str, Any]) -> tuple[Address, ...]:
+    """None: the machines of the cluster are."""
+    per_node, on_ray = options["address_per_node"], options["engine_name"] == "ray"
+    addresses = choose_addresses(options["proxies"], options["source_addresses"])
+    if per_node and (options["proxies"] or not on_ray):
+        raise UsageError(
+            "--address-per-node must come with --engine ray and without --proxy: either the machines are the addresses, "
+            "or the proxies; drop one"
+        )
+    if on_ray and options["source_addresses"]:
+        raise UsageError("--source-address is one of this machine, and --engine ray asks from others; drop one of them")
+    if on_ray and options["cookies_from_browser"]:
+        raise UsageError(
+            "--cookies-from-browser is read where it is used, and --engine ray asks from machines without your browser; "
+            "export the cookies to a file, and give that as --cookies"
+        )
+    return () if per_node else addresses
 
 
 def _plan(chosen: Chosen, options: dict[str, Any], addresses: int) -> Plan:
@@ -234,4 +272,5 @@ def _job_settings(name: str, options: dict[str, Any]) -> Any:
         recheck=options["recheck_permanent"],
         with_cookies=bool(options["cookies"] or options["cookies_from_browser"]),
         shards=bool(options["shards"]),
+        engine=EngineSettings(options["engine_name"], ray_address=options["ray_address"]),
     )
