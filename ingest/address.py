@@ -53,7 +53,11 @@ def choose_addresses(proxies: Sequence[str] = (), source_addresses: Sequence[str
 def without_password(url: str) -> str:
     """`http://me:secret@host:1` -> `http://host:1`; whatever is no such URL stays as it is, up to its last `@`."""
     address = urlsplit(url)
-    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl() if address.netloc else url.rpartition("@")[2]
+    return (
+        address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+        if address.netloc
+        else url.rpartition("@")[2]
+    )
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:

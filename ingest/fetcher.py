@@ -39,7 +39,12 @@ class LocalFetcher:
     """
 
     def __init__(
-        self, folder: Path, sources: Sources, settings: FetchSettings, addresses: Sequence[Address], stop: threading.Event
+        self,
+        folder: Path,
+        sources: Sources,
+        settings: FetchSettings,
+        addresses: Sequence[Address],
+        stop: threading.Event,
     ) -> None:
         self._folder, self._settings, self._stop = folder, settings, stop
         self._sources = {address: asked_from(address, sources) for address in addresses}

@@ -5,26 +5,29 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.address import HERE, Address
 from ingest.availability import Availability, survey, write_manifest, write_report
+from ingest.engine import EngineSettings
 from ingest.fetch import FetchSettings
 from ingest.fetcher import Fetcher, LocalFetcher, versions
-from ingest.engine import EngineSettings
 from ingest.ledger import Ledger
 from ingest.outcomes import FAILURES, NOT_IN_MIRROR, Kind
 from ingest.pace import Phase
 from ingest.reconcile import Mended, reconcile
 from ingest.run import Clock, Progress, Run, RunSettings
+from ingest.run_status import StatusWriter
 from ingest.segments import Segment, StrongEvent
 from ingest.shards import write_shards
 from ingest.sources import YOUTUBE, Sources, in_order
 
 MANIFEST_EVERY_S = 600.0
 """`embed` may read the manifest while a run goes on; this is how old it gets."""
+SURVEY_EVERY_S, STATUS_EVERY_S = 60.0, 10.0
+"""What `status` shows from elsewhere: reasons and classes, and how the run stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class JobSettings:
     """name: of what is asked for: in the report, and as the split. recheck: ask again for what is gone or failed.
 
     with_cookies: ask again for what needed them. shards: write WebDataset shards at the end.
-    engine: where it is fetched; its `workers` say nothing here, as the pace does.
+    engine: where it is fetched; its `workers` say nothing here, as the pace does. publish: a folder, local or on an
+        Arrow filesystem, that gets copies of `status.json`.
     """
 
     name: str
@@ -42,6 +46,7 @@ class JobSettings:
     with_cookies: bool = False
     shards: bool = False
     engine: EngineSettings = field(default_factory=EngineSettings)
+    publish: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +99,14 @@ def run_job(
         ledger.keep_strong(strong or {})
         mended = reconcile(ledger, settings.fetch, versions=made_by, now=clock.now())
         ledger.reopen(_reopened(settings, sources))
-        teller = _Teller(ledger, progress)
+        teller = _Teller(ledger, progress, StatusWriter(out, settings.engine.name, settings.publish))
         run = Run(ledger, fetch, settings.run, versions=made_by, progress=teller, clock=clock, stop=stop)
         with _ending_when_interrupted(stop):
             try:
                 end = run.go()
             finally:
                 manifest = write_manifest(ledger)
+                teller.end(run.progress())
         shards = write_shards(ledger) if settings.shards else 0
         availability = survey(ledger)
         report = write_report(availability, out, settings.name)
@@ -119,7 +125,7 @@ def _fetcher(
     from ingest.ray_fetch import RayFetcher
 
     with connected(settings.engine.ray_address) as ray:
-        yield RayFetcher(ray, out, sources, settings.fetch, addresses, stop)
+        yield RayFetcher(ray, out, sources, settings.fetch, addresses=addresses, stop=stop)
 
 
 @contextmanager
@@ -147,19 +153,51 @@ def _ending_when_interrupted(stop: threading.Event) -> Iterator[None]:
 
 
 class _Teller:
-    """Passes progress on, and keeps the manifest young."""
+    """Passes progress on, and keeps the manifest and the status file young."""
 
-    def __init__(self, ledger: Ledger, progress: Callable[[Progress], None]) -> None:
-        self._ledger, self._progress = ledger, progress
-        self._due = time.monotonic() + MANIFEST_EVERY_S
+    def __init__(self, ledger: Ledger, progress: Callable[[Progress], None], status: StatusWriter) -> None:
+        self._ledger, self._progress, self._status = ledger, progress, status
+        self._manifest = _Every(MANIFEST_EVERY_S, lambda: write_manifest(ledger))
+        self._survey = _Every(SURVEY_EVERY_S, self._look, at_once=True)
+        self._write = _Every(STATUS_EVERY_S, self._tell, at_once=True)
+        self._last: Progress
+        self._availability: Availability
+        self._looked_at: float
 
     def __call__(self, progress: Progress) -> None:
-        began = time.monotonic()
-        if began > self._due:
-            write_manifest(self._ledger)
-            took_s = time.monotonic() - began  # a minute for two million rows
-            self._due = began + max(MANIFEST_EVERY_S, 50 * took_s)
+        self._last = progress
+        for task in (self._manifest, self._survey, self._write):
+            task()
         self._progress(progress)
+
+    def end(self, progress: Progress) -> None:
+        """The last word: how it ended."""
+        self._look()
+        stopped = progress.pause if progress.phase is Phase.STOPPED else ""
+        self._status.write(progress, self._availability, self._looked_at, ended=True, stopped=stopped)
+        self._status.close()
+
+    def _look(self) -> None:
+        self._availability, self._looked_at = survey(self._ledger), time.time()
+
+    def _tell(self) -> None:
+        self._status.write(self._last, self._availability, self._looked_at)
+
+
+class _Every:
+    """Does something every so often, and so rarely that it takes two hundredths of the time at most: a survey of two
+    million rows takes many seconds, their manifest a minute. A full disk is left for the run to notice."""
+
+    def __init__(self, seconds: float, work: Callable[[], object], *, at_once: bool = False) -> None:
+        self._seconds, self._work = seconds, work
+        self._due = time.monotonic() + (0 if at_once else seconds)
+
+    def __call__(self) -> None:
+        began = time.monotonic()
+        if began >= self._due:
+            with suppress(OSError):
+                self._work()
+            self._due = began + max(self._seconds, 50 * (time.monotonic() - began))
 
 
 def _reopened(settings: JobSettings, sources: Sources) -> list[str]:
@@ -168,5 +206,3 @@ def _reopened(settings: JobSettings, sources: Sources) -> list[str]:
         return [failure.name for failure in FAILURES]
     names = [f.name for f in FAILURES if f.kind is Kind.NEEDS_COOKIES and settings.with_cookies]
     return [*names, NOT_IN_MIRROR] if YOUTUBE in sources else names
-
-

@@ -55,15 +55,15 @@ class RayFetcher:
         folder: Path,
         sources: Sources,
         settings: FetchSettings,
+        *,
         addresses: Sequence[Address],
         stop: threading.Event,
-        *,
         limit_s: float | None = None,
     ) -> None:
         if set(sources) != {YOUTUBE}:
             raise UsageError(
-                f"--engine ray fetches from {YOUTUBE} alone, got --source {','.join(sources)}: a copy is read in order by "
-                "one machine; fetch from it with --engine local first, then the rest with --engine ray"
+                f"--engine ray fetches from {YOUTUBE} alone, got --source {','.join(sources)}: a copy is read by one "
+                "machine, in order; fetch from it with --engine local first, then the rest with --engine ray"
             )
         self._ray, self._folder, self._settings, self._stop = ray, folder, settings, stop
         self._fixed = tuple(CLUSTER if address == HERE else address for address in addresses)
@@ -158,8 +158,8 @@ def _sources_there(reference: Any, address: Address, wanted_versions: str) -> So
 
         if versions() != wanted_versions:
             raise UsageError(
-                f"--engine ray: machine {platform.node()} has {versions()}, this one {wanted_versions}; install the same "
-                "on all, e.g. by one image"
+                f"--engine ray: machine {platform.node()} has {versions()}, this one {wanted_versions}; install "
+                "the same on all, e.g. by one image"
             )
         _kept[key] = asked_from(address, ray.get(reference))
     _kept.move_to_end(key)

@@ -119,9 +119,7 @@ Examples:
 )
 @click.option("--cookies", type=click.Path(path_type=Path), help="A cookies.txt of a signed-in browser.")
 @click.option("--cookies-from-browser", metavar="BROWSER", help="Or the browser itself: firefox, chrome ...")
-@click.option(
-    "--proxy", "proxies", multiple=True, metavar="URL", help="An address to ask through; may be given again."
-)
+@click.option("--proxy", "proxies", multiple=True, metavar="URL", help="An address to ask through; may be given again.")
 @click.option(
     "--source-address",
     "source_addresses",
@@ -138,6 +136,11 @@ Examples:
 @click.option("--url-template", metavar="URL", help="Another source than YouTube; {id} stands for the id.")
 @click.option("--recheck-permanent", is_flag=True, help="Ask again for what was gone or has failed.")
 @click.option("--shards", type=click.Choice(["webdataset"]), help="Also pack the finished segments into tar shards.")
+@click.option(
+    "--publish",
+    metavar="FOLDER",
+    help="Also keep a copy of status.json there, e.g. on s3://, for `earshot ingest status` from elsewhere.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Fetch the audio of SEGMENTS, a list like AudioSet's, from YouTube or from copies of its audio. Run it again to go
@@ -194,14 +197,14 @@ def _addresses(options: dict[str, Any]) -> tuple[Address, ...]:
     addresses = choose_addresses(options["proxies"], options["source_addresses"])
     if per_node and (options["proxies"] or not on_ray):
         raise UsageError(
-            "--address-per-node must come with --engine ray and without --proxy: either the machines are the addresses, "
-            "or the proxies; drop one"
+            "--address-per-node must come with --engine ray and without --proxy: the machines are the addresses, or "
+            "the proxies are; drop one"
         )
     if on_ray and options["source_addresses"]:
         raise UsageError("--source-address is one of this machine, and --engine ray asks from others; drop one of them")
     if on_ray and options["cookies_from_browser"]:
         raise UsageError(
-            "--cookies-from-browser is read where it is used, and --engine ray asks from machines without your browser; "
+            "--cookies-from-browser is read where it is used, and --engine ray asks from machines without it; "
             "export the cookies to a file, and give that as --cookies"
         )
     return () if per_node else addresses
@@ -273,4 +276,5 @@ def _job_settings(name: str, options: dict[str, Any]) -> Any:
         with_cookies=bool(options["cookies"] or options["cookies_from_browser"]),
         shards=bool(options["shards"]),
         engine=EngineSettings(options["engine_name"], ray_address=options["ray_address"]),
+        publish=options["publish"],
     )

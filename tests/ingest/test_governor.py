@@ -1,5 +1,6 @@
 """Many addresses: each keeps its own pace, and what befalls one is not felt by the others."""
 
+import itertools
 import math
 import threading
 from collections import defaultdict
@@ -165,7 +166,9 @@ def test_as_many_times_as_fast_as_there_are_addresses(tmp_path: Path, addresses:
 
 
 def test_one_that_is_blocked_waits_alone(tmp_path: Path) -> None:
-    end, site, hours, counts = run(tmp_path, (A, B, C), 1000, lambda address, n: HOUR if (address, n) == (B, 5) else None)
+    end, site, hours, counts = run(
+        tmp_path, (A, B, C), 1000, lambda address, n: HOUR if (address, n) == (B, 5) else None
+    )
     assert counts[State.DONE] == 1000
     for free in (A, C):
         assert max(later - before for before, later in pairs(site.starts[free])) == pytest.approx(SPACING_S)
@@ -214,7 +217,7 @@ def test_whoever_is_blocked_when_no_address_is_asked_too_often_and_nothing_is_lo
 
 
 def pairs(starts: Sequence[float]) -> list[tuple[float, float]]:
-    return list(zip(starts, starts[1:], strict=False))
+    return list(itertools.pairwise(starts))
 
 
 def test_addresses_are_proxies_or_this_machines_own() -> None:
@@ -240,7 +243,11 @@ def test_no_password_is_in_a_name_and_no_two_names_are_the_same() -> None:
     [
         (("http://u:pw@a:1", "http://u:pw@a:1"), (), "--proxy must name each address once, got http://a:1 again"),
         ((), ("10.0.0.1", "10.0.0.1"), "--source-address must name each address once"),
-        (("http://a:1",), ("10.0.0.1", "10.0.0.2"), "--source-address must be given once at most beside --proxy, got 2"),
+        (
+            ("http://a:1",),
+            ("10.0.0.1", "10.0.0.2"),
+            "--source-address must be given once at most beside --proxy, got 2",
+        ),
     ],
 )
 def test_addresses_that_would_be_asked_from_too_fast_are_refused(
