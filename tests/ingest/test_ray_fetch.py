@@ -10,7 +10,6 @@ import pytest
 
 from ingest.address import HERE, Address
 from ingest.engine import EngineSettings
-from ingest.errors import UsageError
 from ingest.fetch import FetchSettings
 from ingest.job import JobResult, JobSettings, run_job
 from ingest.ledger import Ledger, State
@@ -27,9 +26,6 @@ from tests.ingest.media_server import MediaServer, serve
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    # Ray's own: sockets and files of processes that it leaves to their end, and a coming change of a default
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 FAULTS = ("ok", "ok", "ok", "404", "403@1", "norange", "ok")
 NO_LIMIT = float("inf")
@@ -37,16 +33,18 @@ NO_LIMIT = float("inf")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that does no work; the tests add the machines that they need, with more CPUs than they use."""
-    pytest.importorskip("ray")
-    from ingest.ray_engine import import_ray
+    """A head that does no work, and a machine with more CPUs than the tests use; those that want another add it.
+    Connected once: processes are then started once."""
+    pytest.importorskip("ray", reason="Ray is not installed (pip install earshot[ray])")
+    from ingest.ray_engine import connected, import_ray
 
     import_ray()
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.add_node(num_cpus=6)
-    yield cluster
+    cluster.add_node(num_cpus=4)
+    with connected(cluster.address):
+        yield cluster
     cluster.shutdown()
 
 
@@ -57,7 +55,10 @@ def server() -> Iterator[MediaServer]:
 
 
 def segments(count: int) -> list[Segment]:
-    return [Segment(f"{FAULTS[n % len(FAULTS)]}/{n:03d}/chirp.wav", n % 5, n % 5 + 10.0, ("/m/09x0r",)) for n in range(count)]
+    return [
+        Segment(f"{FAULTS[n % len(FAULTS)]}/{n:03d}/chirp.wav", n % 5, n % 5 + 10.0, ("/m/09x0r",))
+        for n in range(count)
+    ]
 
 
 def job(
@@ -69,12 +70,13 @@ def job(
     addresses: tuple[Address, ...] = (HERE,),
     progress: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
+    probes: int = 6,
 ) -> JobResult:
     """Through yt-dlp, as fast as it goes; on the cluster if there is one."""
     settings = JobSettings(
         name="test",
         fetch=FetchSettings(timeout_s=5.0, deadline_s=20.0),
-        run=RunSettings(PaceSettings(workers=6, rate_per_hour=NO_LIMIT, stop_after=1000), linger_s=1e9, seed=1),
+        run=RunSettings(PaceSettings(4, NO_LIMIT, stop_after=1000, probes=probes), linger_s=1e9, seed=1),
         engine=EngineSettings("ray", ray_address=cluster.address) if cluster else EngineSettings(),
     )
     youtube = YouTube(YouTubeSettings(url_template=f"{server.url}/{{id}}", proxy="", timeout_s=5.0))
@@ -91,25 +93,23 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest.run.Run, "_backoff_s", lambda *_: 1.0)
 
 
-def test_a_machine_lost_in_the_middle_is_not_seen_in_the_end(
-    cluster: Any, server: MediaServer, tmp_path: Path
-) -> None:
-    job(90, tmp_path / "local", server)
+def test_a_machine_lost_in_the_middle_is_not_seen_in_the_end(cluster: Any, server: MediaServer, tmp_path: Path) -> None:
+    job(63, tmp_path / "local", server)
     server.requests.clear()
-    doomed = cluster.add_node(num_cpus=6)
+    doomed = cluster.add_node(num_cpus=4)
     lost_at: list[int] = []
 
     def watch(progress: Progress) -> None:
-        assert sum(progress.counts.values()) == 90
+        assert sum(progress.counts.values()) == 63
         if progress.counts[State.DONE] >= 20 and not lost_at:
             lost_at.append(progress.counts[State.DONE])
             cluster.remove_node(doomed, allow_graceful=False)
 
-    result = job(90, tmp_path / "ray", server, cluster=cluster, progress=watch)
-    assert lost_at and lost_at[0] < 60, "it was lost in the middle"
+    result = job(63, tmp_path / "ray", server, cluster=cluster, progress=watch)
+    assert lost_at and lost_at[0] < 50, "it was lost in the middle"
     assert result.stopped == ""
     assert end_state(tmp_path / "ray") == end_state(tmp_path / "local"), "rows, checksums and files"
-    assert result.progress.counts == {**dict.fromkeys(State, 0), State.DONE: 77, State.GONE: 13}
+    assert result.progress.counts == {**dict.fromkeys(State, 0), State.DONE: 54, State.GONE: 9}
     with Ledger.read(tmp_path / "ray") as ledger:
         for row in ledger.rows(State.DONE):
             path = tmp_path / "ray" / str(row.path)
@@ -121,14 +121,12 @@ def test_a_machine_lost_in_the_middle_is_not_seen_in_the_end(
     assert status and status.ended and status.engine == "ray"
 
 
-def test_a_machine_with_an_address_of_its_own_keeps_a_pace_of_its_own(
-    cluster: Any, server: MediaServer, tmp_path: Path
-) -> None:
-    """Both machines have the same IP address here, so they are one address."""
+def test_machines_with_one_ip_address_are_one_address(cluster: Any, server: MediaServer, tmp_path: Path) -> None:
+    """As these are; see below for machines with addresses of their own."""
+    cluster.add_node(num_cpus=4)
     result = job(14, tmp_path, server, cluster=cluster, addresses=())
     (only,) = result.progress.addresses
-    assert only.name == cluster.head_node.node_ip_address
-    assert only.started >= 14
+    assert only.name == cluster.head_node.node_ip_address and only.started >= 14
     assert result.progress.counts[State.DONE] == 12
 
 
@@ -144,7 +142,8 @@ def test_told_to_stop_it_ends_soon_and_puts_back_what_is_under_way(
     result = job(200, tmp_path, server, cluster=cluster, progress=watch, stop=stop)
     assert result.progress.counts[State.RUNNING] == 0
     assert 10 <= result.progress.counts[State.DONE] < 60
-    assert job(200, tmp_path, server, cluster=cluster).progress.counts[State.DONE] == 171
+    assert result.progress.counts[State.PENDING] > 100
+    assert len(end_state(tmp_path)[1]) == result.progress.counts[State.DONE]
 
 
 def test_a_cluster_that_loses_everything_pauses_the_run_and_then_ends_it(
@@ -157,8 +156,8 @@ def test_a_cluster_that_loses_everything_pauses_the_run_and_then_ends_it(
 
     monkeypatch.setattr(ingest.job, "Clock", JumpingClock)
     monkeypatch.setattr(ingest.ray_fetch, "fetch_there", die)
-    assert BY_NAME[NODE_LOST].in_a_row < run.MAX_SUSPICIONS * 6
-    result = job(60, tmp_path, server, cluster=cluster)
+    assert BY_NAME[NODE_LOST].in_a_row < run.MAX_SUSPICIONS * 4
+    result = job(60, tmp_path, server, cluster=cluster, probes=1)
     assert "node-lost" in result.stopped and "ray status" in result.stopped
     assert result.progress.phase is Phase.STOPPED
     assert result.progress.counts[State.PENDING] == 60
@@ -168,11 +167,3 @@ def die(*_: object) -> None:
     import os
 
     os._exit(1)
-
-
-def test_a_copy_is_not_read_by_many_machines(cluster: Any, tmp_path: Path) -> None:
-    from ingest.ray_engine import connected
-    from ingest.ray_fetch import RayFetcher
-
-    with connected(cluster.address) as ray, pytest.raises(UsageError, match="--engine ray fetches from youtube alone"):
-        RayFetcher(ray, tmp_path, {"mirror": None}, FetchSettings(), addresses=(HERE,), stop=threading.Event())  # type: ignore[dict-item]
