@@ -14,6 +14,7 @@ from embeddings.encoders import Encoder, EncoderSettings, load_encoder
 from ingest.audio import read_windows
 from ingest.clip import AudioItem
 from ingest.errors import AudioError
+from ingest.folder import AudioPath
 from ingest.manifest import read_items
 
 
@@ -21,7 +22,7 @@ from ingest.manifest import read_items
 class FilePrediction:
     """One file: a prediction for each window that could be read, and what went wrong if anything did."""
 
-    path: Path
+    path: AudioPath
     predictions: list[Prediction]
     error: str | None = None
 

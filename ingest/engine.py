@@ -20,8 +20,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 Function = Callable[[Loaded, Task], Generator[Any, None, Result]]
-"""Does one task with what the worker has loaded. Must be a module's own function, and harmless when done twice: a lost
-worker's task is done again from its beginning."""
+"""Does one task with what the worker has loaded; yields how far it is (the last word counts, others may be left out),
+returns the result. Must be a module's own function, and harmless when done twice: a lost worker's task begins again."""
 
 Tell = Callable[[int, Any], None]
 """Called in the caller's thread with the number of a task and what its worker says of it."""

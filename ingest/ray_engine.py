@@ -27,6 +27,8 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no word of a user's work to others
 }
 """Ray reads these when it is imported; what the user has set stays."""
+TELL_EVERY_S = 1.0
+"""A worker says how far it is no oftener: a thousand of them must not drown who listens."""
 _CONNECT_S = 10.0
 _TICK_S = 1.0
 
@@ -117,15 +119,18 @@ class _Worker:
         self._loaded = load(*args)
 
     def run(self, function: Function[Any, Any, Any], task: Any) -> Generator[tuple[bool, Any], None, None]:
-        """Yields (False, what is said) and at last (True, the result)."""
+        """Yields (False, what is said), now and then, and at last (True, the result)."""
         steps = function(self._loaded, task)
+        told_at = -TELL_EVERY_S
         while True:
             try:
                 said = next(steps)
             except StopIteration as end:
                 yield True, end.value
                 return
-            yield False, said
+            if (now := time.monotonic()) - told_at >= TELL_EVERY_S:
+                told_at = now
+                yield False, said
 
 
 class _RayWorkers:

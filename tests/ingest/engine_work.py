@@ -1,4 +1,4 @@
-"""What workers do in the tests of the engines, importable in their processes. It computes: mixed-up tasks would show."""
+"""What workers do in the tests of the engines, importable in their processes. It computes, so mixed-up tasks show."""
 
 import os
 import time
