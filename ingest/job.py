@@ -14,6 +14,7 @@ from ingest.availability import Availability, survey, write_manifest, write_repo
 from ingest.engine import EngineSettings
 from ingest.fetch import FetchSettings
 from ingest.fetcher import Fetcher, LocalFetcher, versions
+from ingest.folder import Folder
 from ingest.ledger import Ledger
 from ingest.outcomes import FAILURES, NOT_IN_MIRROR, Kind
 from ingest.pace import Phase
@@ -35,8 +36,8 @@ class JobSettings:
     """name: of what is asked for: in the report, and as the split. recheck: ask again for what is gone or failed.
 
     with_cookies: ask again for what needed them. shards: write WebDataset shards at the end.
-    engine: where it is fetched; its `workers` say nothing here, as the pace does. publish: a folder, local or on an
-        Arrow filesystem, that gets copies of `status.json`.
+    engine: where it is fetched; its `workers` say nothing here, as the pace does. publish: gets copies of
+        `status.json`.
     """
 
     name: str
@@ -46,7 +47,7 @@ class JobSettings:
     with_cookies: bool = False
     shards: bool = False
     engine: EngineSettings = field(default_factory=EngineSettings)
-    publish: str | None = None
+    publish: Folder | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Any
 from ingest.availability import Availability, Reason, Trouble
 from ingest.errors import FormatError, UsageError
 from ingest.files import atomic_path
+from ingest.folder import Folder, folder_at
 from ingest.governor import Standing
 from ingest.ledger import State
 from ingest.pace import Phase
@@ -66,11 +67,11 @@ class StatusWriter:
     """Writes `status.json` of a run.
 
     Args:
-        publish: a folder, local or `s3://` ..., that gets a copy every half minute, in a thread of its own: neither a
-            slow nor a broken store holds the run up.
+        publish: gets a copy every half minute, in a thread of its own: neither a slow nor a broken store holds the run
+            up.
     """
 
-    def __init__(self, folder: Path, engine: str, publish: str | None = None) -> None:
+    def __init__(self, folder: Path, engine: str, publish: Folder | None = None) -> None:
         self._folder, self._engine, self._publish = folder, engine, publish
         self._began_at = time.time()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="publish")
@@ -97,7 +98,8 @@ class StatusWriter:
             temporary.write_text(text, encoding="utf-8")
         if self._publish is not None and (ended or now - self._copied_at > _PUBLISH_EVERY_S):
             self._copied_at = now
-            self._send(self._publish, text)
+            if self._copy is None or ended or self._copy.done():
+                self._copy = self._pool.submit(self._send, self._publish, text)
 
     def close(self) -> None:
         """Waits a minute at most for a copy that is on its way."""
@@ -108,16 +110,14 @@ class StatusWriter:
                 log.warning("--publish %s: its copy was not done within %.0f s", self._publish, _LAST_PUBLISH_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _send(self, where: str, text: str) -> None:
-        if self._copy is None or self._copy.done():
-            self._copy = self._pool.submit(self._send_now, where, text)
-
-    def _send_now(self, where: str, text: str) -> None:
+    def _send(self, folder: Folder, text: str) -> None:
         try:
-            publish_text(where, text)
-        except (OSError, UsageError) as error:
+            folder.make()
+            with folder.write(STATUS) as path:
+                path.write_text(text, encoding="utf-8")
+        except Exception as error:  # whatever a store may bring up
             if not self._warned:
-                log.warning("--publish %s: %s; the run goes on without, and tries again", where, error)
+                log.warning("--publish %s: %s; the run goes on without, and tries again", folder, _short(error))
             self._warned = True
 
 
@@ -140,48 +140,17 @@ def from_json(text: str) -> RunStatus:
 
 
 def read_status(where: str | Path) -> RunStatus | None:
-    """Of a folder, local or on an Arrow filesystem (`s3://` ...); None when no run has written one.
+    """Of a folder, here or in an object store; None when no run has written one.
 
     Raises:
-        UsageError: there is no such place.
+        UsageError: the store cannot be read.
         FormatError: the file is not what it should be.
     """
-    if isinstance(where, str) and "://" in where:
-        filesystem, path = _filesystem(where)
-        try:
-            with filesystem.open_input_stream(f"{path}/{STATUS}") as stream:
-                return from_json(stream.read().decode())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise UsageError(f"{where}: cannot be read ({_short(error)}); look after its name and your keys") from error
+    folder = folder_at(where)
     try:
-        return from_json((Path(where) / STATUS).read_text(encoding="utf-8"))
-    except OSError:
-        return None
-
-
-def publish_text(where: str, text: str) -> None:
-    """Write `status.json` into the folder `where`.
-
-    Raises:
-        UsageError: no such kind of place. OSError: it does not take it.
-    """
-    filesystem, path = _filesystem(where)
-    filesystem.create_dir(path)
-    with filesystem.open_output_stream(f"{path}/{STATUS}") as stream:
-        stream.write(text.encode())
-
-
-def _filesystem(where: str) -> tuple[Any, str]:
-    import pyarrow as pa
-    from pyarrow import fs
-
-    try:
-        filesystem, path = fs.FileSystem.from_uri(where if "://" in where else str(Path(where).absolute()))
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise UsageError(f"{where}: must be a folder, or one on s3:// or gs:// ({_short(error)})") from error
-    return filesystem, path.rstrip("/")
+        return from_json(folder.read(STATUS).decode()) if folder.has(STATUS) else None
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be read ({_short(error)}); look after its name and your keys") from error
 
 
 def _short(error: BaseException) -> str:

@@ -40,7 +40,7 @@ def status(folder: str, report: bool, as_json: bool) -> None:
     found, run = _look(folder)
     if report:
         if "://" in folder:
-            raise UsageError(f"--report writes beside a ledger, and {folder} is a copy; write it where the run is")
+            raise UsageError("--report writes beside a ledger, and FOLDER is a copy elsewhere; use it where the run is")
         click.echo(f"wrote {write_report(found, Path(folder), Path(folder).resolve().name)}", err=True)
     if as_json:
         facts = {"requested": found.requested, "available": found.available, **asdict(found)}
@@ -53,12 +53,13 @@ def status(folder: str, report: bool, as_json: bool) -> None:
 def _look(folder: str) -> tuple["Availability", "RunStatus | None"]:
     """From the ledger, or, where another machine may be writing it, from the run's own words."""
     from ingest.availability import survey
+    from ingest.folder import folder_at
     from ingest.ledger import Ledger
     from ingest.run_status import STATUS, read_status
 
     run = read_status(folder)
     if "://" in folder and run is None:
-        raise UsageError(f"{folder} holds no {STATUS}; name the folder that a run was given as --publish")
+        raise UsageError(f"{folder_at(folder)} holds no {STATUS}; name the folder that a run was given as --publish")
     if run is not None and ("://" in folder or run.is_elsewhere):
         return run.availability, run
     with Ledger.read(Path(folder)) as ledger:

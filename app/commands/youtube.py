@@ -264,6 +264,7 @@ def _youtube_settings(options: dict[str, Any]) -> YouTubeSettings:
 
 def _job_settings(name: str, options: dict[str, Any]) -> Any:
     from ingest.fetch import FetchSettings
+    from ingest.folder import folder_at
     from ingest.job import JobSettings
     from ingest.run import RunSettings
 
@@ -276,5 +277,5 @@ def _job_settings(name: str, options: dict[str, Any]) -> Any:
         with_cookies=bool(options["cookies"] or options["cookies_from_browser"]),
         shards=bool(options["shards"]),
         engine=EngineSettings(options["engine_name"], ray_address=options["ray_address"]),
-        publish=options["publish"],
+        publish=folder_at(options["publish"]) if options["publish"] else None,
     )

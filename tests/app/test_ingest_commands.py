@@ -180,5 +180,5 @@ def test_status_of_a_run_on_another_machine_does_not_touch_its_ledger(
 def test_status_of_places_that_say_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no status\.json; name the folder that a run was given as --publish"):
         invoke("status", f"file://{tmp_path}/none")
-    with pytest.raises(UsageError, match="must be a folder"):
+    with pytest.raises(UsageError, match="is no address that Arrow takes"):
         invoke("status", "none://x")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.availability import Availability, survey
 from ingest.errors import FormatError, UsageError
+from ingest.folder import LocalFolder
 from ingest.governor import Standing
 from ingest.ledger import Ledger, State
 from ingest.pace import Phase
@@ -77,7 +78,7 @@ def test_a_run_writes_it_and_a_copy_elsewhere(tmp_path: Path) -> None:
             tmp_path / "o",
             StubSource(server.url),
             progress=lambda _: seen.append(read_status(tmp_path / "o")),
-            publish=str(tmp_path / "copy"),
+            publish=LocalFolder(tmp_path / "copy"),
         )
     first, last = seen[0], read_status(tmp_path / "o")
     assert first and not first.ended and first.progress.requested == 2
@@ -90,7 +91,7 @@ def test_a_run_writes_it_and_a_copy_elsewhere(tmp_path: Path) -> None:
 
 def test_a_place_that_takes_no_copy_holds_nothing_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
-    writer = StatusWriter(tmp_path, "local", publish=str(tmp_path / "file" / "below"))
+    writer = StatusWriter(tmp_path, "local", publish=LocalFolder(tmp_path / "file" / "below"))
     for ended in (False, True):
         writer.write(PROGRESS, availability(), 4.0, ended=ended)
         writer.close() if ended else writer._copy.result()  # type: ignore[union-attr]
@@ -102,7 +103,7 @@ def test_a_place_that_takes_no_copy_holds_nothing_up(tmp_path: Path, caplog: pyt
 def test_places_that_do_not_exist(tmp_path: Path) -> None:
     assert read_status(tmp_path) is None
     assert read_status(f"file://{tmp_path}/none") is None
-    with pytest.raises(UsageError, match="none://a: must be a folder, or one on s3://"):
+    with pytest.raises(UsageError, match="none://a: is no address that Arrow takes"):
         read_status("none://a")
 
 
