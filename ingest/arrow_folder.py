@@ -176,7 +176,7 @@ def _connect(address: str, shown: str) -> tuple[Any, str]:
         reason = str(error).splitlines()[0].replace(address, shown)
         raise UsageError(
             f"{shown}: is no address that Arrow takes ({reason}); for example s3://bucket/folder?region=eu-north-1"
-        ) from error
+        ) from None  # Arrow's own error repeats the keys
     if not path.strip("/"):
         raise UsageError(f"{shown}: names no folder; for example s3://bucket/folder")
     return filesystem, path.rstrip("/")

@@ -3,17 +3,21 @@
 import json
 import shlex
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from app.commands.places import StoreType
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo
     from classifiers.measures.measured import Measured
     from classifiers.protocol import Protocol
+    from ingest.arrow_folder import ArrowFolder
+    from ingest.folder import LocalFolder
 
 
 @click.command(
@@ -29,7 +33,7 @@ Examples:
 The measures come from rows that the head did not learn from; the head that is saved learned from all rows.
 """
 )
-@click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
+@click.argument("store", metavar="EMB", type=StoreType())
 @click.option(
     "--classes",
     metavar="SET",
@@ -73,7 +77,7 @@ The measures come from rows that the head did not learn from; the head that is s
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
-    store: Path,
+    store: "LocalFolder | ArrowFolder",
     classes: str | None,
     head: str,
     changes: tuple[str, ...],
@@ -113,8 +117,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     info, measured = trained.info, trained.measured
     players = load_players(choose_examples(measured)) if measured else {}
     pages = {"report.html": render_report(info, measured, players=players), "card.md": render_card(info)}
-    pca = store / PCA_FILE
-    save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca if pca.is_file() else None)
+    with store.local(PCA_FILE) if store.has(PCA_FILE) else nullcontext() as pca:
+        save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca)
     click.echo(json.dumps(_as_json(info, measured, out)) if as_json else _as_text(info, measured, out))
 
 

@@ -21,17 +21,14 @@ from tests.ingest.engine_work import (
     multiply,
     refuse,
 )
+from tests.ray_here import ray_of_its_own, require_ray
 
 TASKS = [3, 1, 4, 1, 5, 9, 2, 6]
 
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    """One Ray for the tests of this module: it takes ten seconds to start."""
-    pytest.importorskip("ray", reason="Ray is not installed (pip install earshot[ray])")
-    from ingest.ray_engine import connected
-
-    with connected("local"):
+    with ray_of_its_own():
         yield
 
 
@@ -126,14 +123,14 @@ def test_a_process_that_dies_is_named() -> None:
     [("ray://head:10001", "HOST:PORT"), ("head", "HOST:PORT"), ("nowhere.invalid:6379", "no Ray answers there")],
 )
 def test_an_address_that_is_none_is_refused_at_once(address: str, says: str) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed (pip install earshot[ray])")
+    require_ray()
     engine = open_engine(EngineSettings("ray", ray_address=address))
     with pytest.raises(UsageError, match=f"--ray-address.*{says}"), engine.workers(load, 1):
         pass
 
 
 def test_a_closed_port_is_refused_at_once() -> None:
-    pytest.importorskip("ray", reason="Ray is not installed (pip install earshot[ray])")
+    require_ray()
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         engine = open_engine(EngineSettings("ray", ray_address=f"127.0.0.1:{closed.getsockname()[1]}"))
