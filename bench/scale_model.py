@@ -57,9 +57,7 @@ class Assumptions:
     read_kb: float = _given(451.0, "kB", "python -m bench ingest: for a segment that is had")
     kept_kb: float = _given(177.0, "kB", "ingest/plan.py: ten seconds of 16 kHz mono FLAC, mean of ESC-10")
     fetch_core_s: float = _given(0.11, "s", "python -m bench ingest: all of it, an upper bound")
-    embed_speed: float = _given(
-        72.0, "x real time a core", "python -m bench vggish: 2,000 s in 13.9 s on two cores"
-    )
+    embed_speed: float = _given(72.0, "x real time a core", "python -m bench vggish: 2,000 s in 13.9 s on two cores")
     core_hour_price: float = _given(0.04, "$", "assumed")
     address_month_price: float = _given(3.0, "$", "assumed")
     gb_in_price: float = _given(
@@ -302,6 +300,7 @@ def account(given: Assumptions, came: Simulated) -> str:
 def plot(given: Assumptions, path: Path) -> None:
     """Days against addresses, and what is got against what is asked for."""
     import matplotlib as mpl
+    import matplotlib.ticker
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
@@ -313,10 +312,13 @@ def plot(given: Assumptions, path: Path) -> None:
         "refused ten times as often": replace(given, whims_per_1000=10 * given.whims_per_1000),
         "machines lost every 6 hours": replace(given, node_life_h=6.0),
     }
-    for mark, (name, world) in zip("o^s", worlds.items(), strict=True):
+    for mark, size, (name, world) in zip("o^s", (9, 5, 4), worlds.items(), strict=True):
         days = [simulate(_shrunk(replace(world, addresses=n))).days for n in SWEEP]
-        left.loglog(SWEEP, days, mark, ms=5, label=name)
-    left.set(xlabel="addresses", ylabel="days for all of AudioSet")
+        left.loglog(SWEEP, days, mark, ms=size, mfc="none" if mark == "o" else None, label=name)
+    left.set(xlabel="addresses", ylabel="days for all of AudioSet", xticks=SWEEP, yticks=(1, 3, 10, 30, 100, 300))
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(mpl.ticker.NullLocator())
     left.legend(frameon=False)
     rates = [50, 100, 150, 200, 250, 300, 350, 400, 500, 600, 900, 1200]
     few = replace(given, addresses=10, segments=60_000)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 import time
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ingest.run_status import RunStatus
 
 _SHOWN_ERRORS = 5
+_SHOWN_REASON = 100
 
 
 @click.command(
@@ -93,7 +95,7 @@ def _run_text(run: "RunStatus", now: float, folder: str) -> list[str]:
 def _address_text(standing: "Standing") -> str:
     rate = f"{standing.rate_per_hour:,.0f}" if math.isfinite(standing.rate_per_hour) else "no limit"
     for_s = f"for {timedelta(seconds=round(standing.paused_for_s))}: " if standing.paused_for_s else ""
-    why = f"  {for_s}{standing.reason}" if standing.reason else ""
+    why = f"  {for_s}{textwrap.shorten(standing.reason, _SHOWN_REASON)}" if standing.reason else ""
     return f"  {standing.name:<32} {standing.phase:<8} {standing.started:>9,} {rate:>8}{why}"
 
 

@@ -17,6 +17,7 @@ from ingest.ledger import Ledger, State
 from ingest.pace import Phase
 from ingest.run import Progress
 from ingest.run_status import STATUS, RunStatus, read_status, to_json
+from tests.embeddings.object_store import s3_server
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import MediaServer, serve
 
@@ -175,6 +176,17 @@ def test_status_of_a_run_on_another_machine_does_not_touch_its_ledger(
     assert "done              2" in shown
     run_status(out, at=0.0)
     assert "nothing was heard of it since" in invoke("status", out).stdout
+
+
+@pytest.mark.slow
+def test_status_of_a_run_that_publishes_to_an_object_store(server: MediaServer, listed: Path, tmp_path: Path) -> None:
+    with s3_server() as address:
+        options = ["--url-template", f"{server.url}/{{id}}/chirp.wav", "--rate", "inf", "--out", tmp_path / "o"]
+        invoke("youtube", listed, *options, "--json", "--publish", address("runs/balanced"))
+        assert invoke("status", address("runs/balanced")).stdout == invoke("status", tmp_path / "o").stdout
+        with pytest.raises(UsageError, match=r"holds no status\.json") as caught:
+            invoke("status", address("runs/none"))
+    assert "@" not in str(caught.value), "no keys"
 
 
 def test_status_of_places_that_say_nothing(tmp_path: Path) -> None:
