@@ -160,7 +160,8 @@ def test_the_script_starts_ray_once_on_every_node_and_the_command_once(tmp_path:
     done = subprocess.run(
         ["bash", str(SBATCH), "list.csv", "out", "--rate", "100"],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "EARSHOT_VENV": str(tmp_path / "venv"),
-             "SLURM_JOB_ID": "12345", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_NUM_NODES": str(nodes), "SLURM_CPUS_PER_TASK": "4"},
+             "SLURM_JOB_ID": "12345", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_NUM_NODES": str(nodes),
+             "SLURM_CPUS_PER_TASK": "4"},
         timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 3, "the command's own"

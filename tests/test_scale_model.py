@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from bench.scale_model import Assumptions, Simulated, account, assumptions_table, reckon, simulate
 
+DOCS = (Path(__file__).parent.parent / "docs" / "scale.md").read_text()
 PERFECT = Assumptions(
     segments=3000, addresses=1, whims_per_1000=0.0, gone_share=0.0, again_share=0.0, node_life_h=math.inf
 )
@@ -108,8 +110,14 @@ def test_the_bill() -> None:
     assert "$85" in account(world, came)
 
 
+@pytest.mark.slow
+def test_what_the_docs_say_of_all_of_audioset() -> None:
+    assert account(Assumptions(), simulate(Assumptions())) in DOCS
+
+
 def test_every_assumption_has_its_unit_and_source() -> None:
     lines = assumptions_table().splitlines()[2:]
     assert len(lines) == len(fields(Assumptions))
     assert all(each.metadata["unit"] and each.metadata["source"] for each in fields(Assumptions))
+    assert assumptions_table() in DOCS
     assert Assumptions().segments == 22_160 + 20_371 + 2_041_789
