@@ -44,7 +44,7 @@ def choose_addresses(proxies: Sequence[str] = (), source_addresses: Sequence[str
     if not proxies:
         return tuple(Address(own, source_address=own) for own in source_addresses) or (HERE,)
     own_address = source_addresses[0] if source_addresses else None
-    names = _told_apart([without_password(proxy) if proxy else HERE.name for proxy in proxies])
+    names = _told_apart([without_password(proxy) or "no proxy" for proxy in proxies])
     return tuple(
         Address(name, proxy=proxy, source_address=own_address) for name, proxy in zip(names, proxies, strict=True)
     )

@@ -157,6 +157,8 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
     plan = _plan(found.chosen, options, max(1, len(addresses)))
     if MIRROR in sources:
         click.echo("the time below is what YouTube would take for all of it; a mirror has no such pace", err=True)
+    if not addresses:
+        click.echo("the time below is from one address: each machine of the cluster brings one of its own", err=True)
     if dry_run:
         click.echo(json.dumps(plan.to_json()) if as_json else plan_text(plan))
         return

@@ -61,6 +61,16 @@ def test_a_list_becomes_files_and_an_account(server: MediaServer, listed: Path, 
     assert (tmp_path / "o" / "availability.md").is_file()
 
 
+def test_a_dead_proxy_holds_itself_up_alone(server: MediaServer, listed: Path, tmp_path: Path) -> None:
+    done = invoke("youtube", listed, "--url-template", f"{server.url}/{{id}}/chirp.wav", "--rate", "inf", "--out",
+                  tmp_path / "o", "--proxy", "", "--proxy", "http://me:secret@127.0.0.1:9")  # fmt: skip
+    assert "ok 2" in done.stdout
+    assert "1 of 2 addresses held up: http://127.0.0.1:9 paused" in done.stdout
+    assert "secret" not in done.output
+    for path in (tmp_path / "o").rglob("*"):
+        assert not path.is_file() or b"secret" not in path.read_bytes(), path
+
+
 def test_stopping_early_is_an_error_of_the_work(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ingest.job
     from tests.ingest.fetching import JumpingClock

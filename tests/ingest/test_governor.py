@@ -228,7 +228,7 @@ def test_addresses_are_proxies_or_this_machines_own() -> None:
         ("http://one:8080", "10.0.0.1"),
         ("http://two:8080", "10.0.0.1"),
     ]
-    assert [a.name for a in choose_addresses(("",))] == [HERE.name]
+    assert [(a.name, a.proxy) for a in choose_addresses(("",))] == [("no proxy", "")]
 
 
 def test_no_password_is_in_a_name_and_no_two_names_are_the_same() -> None:
