@@ -16,7 +16,7 @@ from ingest.sources import Sources, asked_from
 class Fetcher(Protocol):
     """Fetches segments for a run."""
 
-    def addresses(self) -> Sequence[Address]:
+    def addresses(self) -> tuple[Address, ...]:
         """Those that may be asked from now; machines of a cluster come and go. Called often, by one thread."""
         ...
 
@@ -49,7 +49,7 @@ class LocalFetcher:
         self._folder, self._settings, self._stop = folder, settings, stop
         self._sources = {address: asked_from(address, sources) for address in addresses}
 
-    def addresses(self) -> Sequence[Address]:
+    def addresses(self) -> tuple[Address, ...]:
         return tuple(self._sources)
 
     def __call__(self, segment: Segment, address: Address) -> FetchResult:

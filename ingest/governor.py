@@ -5,7 +5,6 @@ given up; a run stops when none is left.
 """
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -39,7 +38,6 @@ class _Asker:
     in_flight: int = 0
     started: int = 0
     last_start: float = -math.inf
-    present: bool = True
 
 
 class Governor:
@@ -53,19 +51,23 @@ class Governor:
     def __init__(self, settings: PaceSettings, random: Random) -> None:
         self._settings, self._random = settings, random
         self._askers: dict[Address, _Asker] = {}
+        self._admitted: tuple[Address, ...] = ()
+        self._present: list[tuple[Address, _Asker]] = []
 
-    def admit(self, addresses: Sequence[Address]) -> None:
+    def admit(self, addresses: tuple[Address, ...]) -> None:
         """These may ask from now on, and no others. One that comes back finds its pace, pauses and all, as it was."""
+        if addresses == self._admitted:
+            return
         for address in addresses:
             if address not in self._askers:
                 self._askers[address] = _Asker(Pace(self._settings, self._random))
-        for address, asker in self._askers.items():
-            asker.present = address in addresses
+        self._admitted = addresses
+        self._present = [(address, self._askers[address]) for address in addresses]
 
     def turn(self, now: float) -> tuple[Address | None, float]:
         """Who may start a request, and in how many seconds: the one that may soonest, and of those the one that has
         waited longest. Infinite (and nobody) when only the end of a request can change that."""
-        delays = [(asker.pace.delay_s(now, asker.in_flight), asker.last_start, a) for a, asker in self._present()]
+        delays = [(asker.pace.delay_s(now, asker.in_flight), asker.last_start, a) for a, asker in self._present]
         delay_s, _, address = min(delays, key=lambda entry: entry[:2], default=(math.inf, 0.0, None))
         return (address, delay_s) if delay_s < math.inf else (None, math.inf)
 
@@ -86,7 +88,7 @@ class Governor:
     @property
     def phase(self) -> Phase:
         """Of all together: that of the one that stands best."""
-        phases = {asker.pace.phase for _, asker in self._present()}
+        phases = {asker.pace.phase for _, asker in self._present}
         return next((phase for phase in _BEST_FIRST if phase in phases), Phase.STOPPED)
 
     @property
@@ -94,9 +96,9 @@ class Governor:
         """Why nothing moves; "" while something does."""
         if self.phase is Phase.RUNNING:
             return ""
-        present = [(address, asker.pace) for address, asker in self._present()]
-        if not present:
+        if not self._present:
             return "no node is left to ask from"
+        present = [(address, asker.pace) for address, asker in self._present]
         if self.phase is not Phase.STOPPED:
             present = [min(present, key=lambda entry: _order(entry[1]))]
         if len(self._askers) == 1:
@@ -107,7 +109,7 @@ class Governor:
         """Until the first address wakes, when all that are left sleep; else 0."""
         if self.phase is not Phase.PAUSED:
             return 0.0
-        return max(0.0, min(a.pace.paused_until for _, a in self._present() if a.pace.phase is Phase.PAUSED) - now)
+        return max(0.0, min(a.pace.paused_until for _, a in self._present if a.pace.phase is Phase.PAUSED) - now)
 
     def standings(self, now: float) -> tuple[Standing, ...]:
         """Of every address that may ask, in the order in which they came."""
@@ -121,11 +123,8 @@ class Governor:
                 in_flight=asker.in_flight,
                 started=asker.started,
             )
-            for address, asker in self._present()
+            for address, asker in self._present
         )
-
-    def _present(self) -> Iterable[tuple[Address, _Asker]]:
-        return ((address, asker) for address, asker in self._askers.items() if asker.present)
 
 
 def _order(pace: Pace) -> tuple[bool, bool, float]:

@@ -9,6 +9,7 @@ A lost task is an outcome like others (`node-lost`), and its segment goes back i
 """
 
 import hashlib
+import logging
 import tempfile
 import threading
 import time
@@ -34,6 +35,7 @@ _CPUS = 0.5
 _LOOK_EVERY_S = 1.0
 _NODES_EVERY_S = 2.0
 _KEPT_SOURCES = 32
+log = logging.getLogger("earshot.ingest")
 
 
 class RayFetcher:
@@ -70,10 +72,12 @@ class RayFetcher:
         self._limit_s = 3 * settings.deadline_s + 120 if limit_s is None else limit_s
         self._task = ray.remote(num_cpus=_CPUS, max_retries=0)(fetch_there)
         self._sources, self._versions = ray.put(sources), versions()
+        if ray.cluster_resources().get("CPU", 0) < _CPUS:
+            log.warning("no machine of the cluster has a CPU to fetch with yet; waiting for one")
         self._nodes: dict[Address, str] = {}
         self._looked_at = -_NODES_EVERY_S
 
-    def addresses(self) -> Sequence[Address]:
+    def addresses(self) -> tuple[Address, ...]:
         if self._fixed:
             return self._fixed
         now = time.monotonic()
@@ -97,7 +101,9 @@ class RayFetcher:
                     return FetchResult(segment, None, None, (YOUTUBE,), 0, time.monotonic() - began)
                 if time.monotonic() - began > self._limit_s:
                     self._ray.cancel(promise, force=True)
-                    return _lost(segment, f"nothing came back within {self._limit_s:.0f} s", began)
+                    cpus = self._ray.cluster_resources().get("CPU", 0)
+                    text = f"nothing came back within {self._limit_s:.0f} s; the cluster has {cpus:g} CPUs"
+                    return _lost(segment, text, began)
             result, data = self._ray.get(promise)
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, EarshotError):

@@ -126,12 +126,14 @@ class FakeClock(Clock):
 class FakeSite:
     """Answers at once, as `says` decides: (address, its how manieth request) -> None for a file."""
 
-    def __init__(self, clock: FakeClock, addresses: Sequence[Address], says: Callable[[Address, int], Outcome | None]):
+    def __init__(
+        self, clock: FakeClock, addresses: tuple[Address, ...], says: Callable[[Address, int], Outcome | None]
+    ) -> None:
         self._clock, self._addresses, self._says = clock, addresses, says
         self._lock = threading.Lock()
         self.starts: dict[Address, list[float]] = defaultdict(list)
 
-    def addresses(self) -> Sequence[Address]:
+    def addresses(self) -> tuple[Address, ...]:
         return self._addresses
 
     def __call__(self, segment: Segment, address: Address) -> FetchResult:
@@ -143,7 +145,7 @@ class FakeSite:
 
 
 def run(
-    out: Path, addresses: Sequence[Address], count: int, says: Callable[[Address, int], Outcome | None]
+    out: Path, addresses: tuple[Address, ...], count: int, says: Callable[[Address, int], Outcome | None]
 ) -> tuple[Progress, FakeSite, float, dict[State, int]]:
     """The end of a run of `count` segments at 360 an hour from each address, and the hours it took."""
     clock = FakeClock()
@@ -156,7 +158,7 @@ def run(
 
 
 @pytest.mark.parametrize("addresses", [(A,), (A, B), (A, B, C)])
-def test_as_many_times_as_fast_as_there_are_addresses(tmp_path: Path, addresses: Sequence[Address]) -> None:
+def test_as_many_times_as_fast_as_there_are_addresses(tmp_path: Path, addresses: tuple[Address, ...]) -> None:
     _, site, hours, counts = run(tmp_path, addresses, 60, lambda *_: None)
     assert counts[State.DONE] == 60
     assert hours * 3600 == pytest.approx((60 / len(addresses) - 1) * SPACING_S)

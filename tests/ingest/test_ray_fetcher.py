@@ -77,6 +77,9 @@ class FakeRay:
     def cancel(self, promise: Any, force: bool = False) -> None:
         self.cancelled.append(force)
 
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0 * len(self.alive)}
+
     def nodes(self) -> list[dict[str, Any]]:
         head = {"NodeManagerAddress": "10.0.0.9", "NodeID": "head", "Alive": True, "Resources": {"memory": 1.0}}
         gone = {"NodeManagerAddress": "10.0.0.8", "NodeID": "gone", "Alive": False, "Resources": {"CPU": 8.0}}
@@ -160,8 +163,17 @@ def test_a_lost_task_is_an_outcome(
 def test_a_task_of_which_nothing_is_heard_is_lost(server: MediaServer, tmp_path: Path, stop: threading.Event) -> None:
     ray = FakeRay(hangs=True)
     result = fetcher(ray, tmp_path, server, stop, limit_s=0.01)(SEGMENT, CLUSTER)
-    assert result.outcome and "nothing came back within" in result.outcome.text
+    assert result.outcome and result.outcome.text == "nothing came back within 0 s; the cluster has 8 CPUs"
     assert ray.cancelled == [True]
+
+
+def test_a_cluster_without_cpus_is_told_of_at_once(
+    server: MediaServer, tmp_path: Path, stop: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    ray = FakeRay()
+    ray.alive.clear()
+    fetcher(ray, tmp_path, server, stop)
+    assert "no machine of the cluster has a CPU" in caplog.text
 
 
 def test_told_to_stop_it_gives_neither_file_nor_outcome(
