@@ -49,6 +49,10 @@ class ArrowFolder:
     def scratch(self) -> Path | None:
         return None
 
+    @property
+    def readers(self) -> int:
+        return 16
+
     def at(self, name: str) -> str:
         return f"{self}/{name}"
 
