@@ -1,6 +1,7 @@
 """The `earshot` command: finds the subcommand, turns expected errors into one line and an exit code."""
 
 import importlib
+import logging
 import sys
 from typing import Any
 
@@ -62,6 +63,7 @@ def earshot(debug: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and leave with 0, 1 (the work failed), 2 (the user's mistake) or 130 (interrupted)."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     argv = sys.argv[1:] if argv is None else argv
     options = argv[: argv.index("--")] if "--" in argv else argv  # behind it everything is a name
     debug = "--debug" in options

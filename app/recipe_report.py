@@ -10,6 +10,7 @@ from app.recipe import Recipe
 from app.recipe_run import StepResult
 from classifiers.report.page import format_number
 
+QUICK = "--quick: fewer heads, short trainings, one fifth held out in place of folds; the numbers are worth less"
 TEMPLATE = Path(__file__).with_name("recipe.html.jinja")
 _MEASURES = ("accuracy", "balanced_accuracy", "mAP", "auc")
 
@@ -18,7 +19,8 @@ _MEASURES = ("accuracy", "balanced_accuracy", "mAP", "auc")
 class Row:
     """One line of the final table: a head, and how it did.
 
-    measured: on what. seconds: of the step. page: the head's own report, relative to the recipe's folder, or "".
+    measured: on what. seconds: the head's share of its step, all folds together.
+    page: the head's own report, relative to the recipe's folder, or "".
     problem: why there are no numbers.
     """
 
@@ -64,7 +66,7 @@ def text_table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, *(f"  {row.name}: {row.problem}" for row in rows if row.problem)])
 
 
-def render_recipe(recipe: Recipe, rows: Sequence[Row], results: Sequence[StepResult]) -> str:
+def render_recipe(recipe: Recipe, rows: Sequence[Row], results: Sequence[StepResult], *, quick: bool = False) -> str:
     """HTML with everything in it: the problem, the table, and the commands in their order."""
     import jinja2
 
@@ -73,7 +75,9 @@ def render_recipe(recipe: Recipe, rows: Sequence[Row], results: Sequence[StepRes
     )
     environment.filters["number"] = format_number
     commands = [(r.step.say, f"earshot {shlex.join(r.step.words)}", r.problem or f"{r.seconds:.0f} s") for r in results]
-    return environment.from_string(TEMPLATE.read_text()).render(recipe=recipe, rows=rows, commands=commands)
+    return environment.from_string(TEMPLATE.read_text()).render(
+        recipe=recipe, rows=rows, commands=commands, quick=QUICK if quick else ""
+    )
 
 
 def _of_train(result: StepResult, out: Path) -> list[Row]:
@@ -87,7 +91,7 @@ def _of_train(result: StepResult, out: Path) -> list[Row]:
 
 def _of_evaluate(result: StepResult, out: Path) -> list[Row]:
     page = _relative(Path(result.step.makes), out) if result.step.makes else ""
-    return [_row(result.step.row, Path(result.result["store"]).name, result.result, result, page)]
+    return [_row(result.step.row, f"all of {Path(result.result['store']).name}", result.result, result, page)]
 
 
 def _of_compare(result: StepResult, out: Path) -> list[Row]:
@@ -101,8 +105,8 @@ def _of_compare(result: StepResult, out: Path) -> list[Row]:
             rows.append(Row(name, problem=head["refused"]))
             continue
         means: dict[str, Any] = {measure: head["measures"][measure]["mean"] for measure in _MEASURES}
-        n = None if said["protocol"] == "split" else said["rows"] - said["background"]  # how many of them is not told
-        rows.append(Row(name, measured, n, seconds=head["fit_s"], page=page, **means))
+        seconds = (head["fit_s"] + head["predict_s"]) * len(said["folds"]) * len(said["seeds"])
+        rows.append(Row(name, measured, said["tested"], seconds=seconds, page=page, **means))
     return rows
 
 

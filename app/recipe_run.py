@@ -1,8 +1,9 @@
 """Runs a recipe, step by step, and again where it was stopped. Touches the disk and, for weights, the network.
 
-A step is done when its record stands in `steps/` with the same command, what it makes is there, and nothing that it
-reads was made anew. The record is written last. A step that fails is a row of the table that says why; the others
-go on, except those that would read what it did not make.
+A step is done when its record stands in `steps/` with the same command, what it makes is there, and what it reads is
+still what it read: each run of a step has a name by lot, and a record holds its own and those of the runs it read from.
+The record is written last. A step that fails is a row of the table that says why; the others go on, except those that
+would read what it did not make.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import io
 import json
 import shlex
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +49,7 @@ class StepResult:
     state: "kept" is done in an earlier run.
     result: what its command printed under --json; empty unless done or kept.
     problem: why it failed or was left out.
+    made_as: the name of the run that made what is there; "" unless done or kept.
     """
 
     step: Step
@@ -54,6 +57,7 @@ class StepResult:
     result: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     problem: str = ""
+    made_as: str = ""
 
 
 def run_recipe(recipe: Recipe, settings: RunSettings, run: Run, say: Say) -> list[StepResult]:
@@ -89,8 +93,8 @@ def _one(step: Step, made: dict[str, StepResult], record: Path, weights_dir: Pat
     inputs = [made[path] for path in sorted(step.takes(set(made)))]
     if missing := [i for i in inputs if i.state in ("failed", "left out")]:
         return StepResult(step, "left out", problem=f"needs {missing[0].step.makes}, which was not made")
-    fresh = any(i.state == "done" for i in inputs)
-    if not fresh and (kept := _read_record(record, step)):
+    read = {str(i.step.makes): i.made_as for i in inputs}
+    if kept := _read_record(record, step, read):
         return kept
     record.unlink(missing_ok=True)
     if problem := _missing_weights(step, weights_dir):
@@ -103,8 +107,9 @@ def _one(step: Step, made: dict[str, StepResult], record: Path, weights_dir: Pat
         return StepResult(step, "failed", problem=error.format_message())
     except EarshotError as error:
         return StepResult(step, "failed", problem=str(error))
-    result = StepResult(step, "done", json.loads(printed.getvalue()), time.perf_counter() - started)
-    _write_record(record, result)
+    seconds, made_as = time.perf_counter() - started, uuid.uuid4().hex
+    result = StepResult(step, "done", json.loads(printed.getvalue()), seconds, made_as=made_as)
+    _write_record(record, result, read)
     return result
 
 
@@ -152,19 +157,30 @@ def _record_path(out: Path, step: Step) -> Path:
     return out / RECORDS / f"{step.words[0]}-{'-'.join(made.parts)}.json"
 
 
-def _read_record(path: Path, step: Step) -> StepResult | None:
-    """The result of an earlier run, when it was of the same command and its work is still there."""
+def _read_record(path: Path, step: Step, read: dict[str, str]) -> StepResult | None:
+    """The result of an earlier run, when it was of the same command, read what is there now, and its work is there.
+
+    Args:
+        read: what the step reads -> the name of the run that made it.
+    """
     try:
         record = json.loads(path.read_text())
-        same = record["words"] == list(step.words) and (step.makes is None or Path(step.makes).exists())
-        return StepResult(step, "kept", record["result"], record["seconds"]) if same else None
+        same = (record["words"], record["read"]) == (list(step.words), read)
+        if not same or (step.makes and not Path(step.makes).exists()):
+            return None
+        return StepResult(step, "kept", record["result"], record["seconds"], made_as=record["made_as"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write_record(path: Path, result: StepResult) -> None:
+def _write_record(path: Path, result: StepResult, read: dict[str, str]) -> None:
+    record = {
+        "words": result.step.words,
+        "made_as": result.made_as,
+        "read": read,
+        "seconds": result.seconds,
+        "result": result.result,
+    }
     path.parent.mkdir(exist_ok=True)
     with atomic_path(path) as temporary:
-        temporary.write_text(
-            json.dumps({"words": result.step.words, "seconds": result.seconds, "result": result.result}) + "\n"
-        )
+        temporary.write_text(json.dumps(record) + "\n")

@@ -61,6 +61,27 @@ class BundleInfo:
     trained_on: dict[str, Any]
     command: str = ""
 
+    @property
+    def decided(self) -> bool:
+        """Whether calibration, thresholds and working point were chosen on measured rows, or stand where they start."""
+        return self.protocol != "none"
+
+    @property
+    def caveat(self) -> str:
+        """What whoever uses the model must know, in a sentence; "" where its decision was chosen on measured rows."""
+        if self.decided:
+            return ""
+        threshold = self.decision.known_threshold
+        how = "the best class is always the answer, whatever is heard"
+        if self.class_set.mode == "multi":
+            how = f"a class is present from a score of {min(self.decision.thresholds):g} on"
+        elif threshold:
+            how = f"the answer is none of these below a score of {threshold:g}"
+        return (
+            f"nothing was measured when this model was made, so its scores are not calibrated, and {how}; "
+            "`earshot train` chooses both under any --protocol but none"
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format_version": FORMAT_VERSION,

@@ -1,7 +1,7 @@
-"""Making scores believable: temperature, Platt scaling, and how far they are off. Numpy only, pure.
+"""Making scores believable: temperature and Platt scaling. Numpy only, pure.
 
-Sources: Guo et al., "On calibration of modern neural networks" (ICML 2017) for the temperature and the error;
-Platt (1999) for the sigmoid.
+Sources: Guo et al., "On calibration of modern neural networks" (ICML 2017) for the temperature; Platt (1999) for the
+sigmoid.
 """
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating]
 Flags = npt.NDArray[np.bool_]
 
-ECE_BINS = 15
 HISTOGRAM = 512
 """Cells that logits are counted in before a sigmoid is fitted to them: two parameters need no finer look."""
 TINY = 1e-7
@@ -100,28 +99,6 @@ def fit_sigmoid(truth: Flags, logits: Floats, weights: Floats | None = None) -> 
         if part <= MIN_STEP or np.abs(part * step).max() < MIN_STEP:
             break
     return max(float(slope), LEAST_SLOPE), float(offset)
-
-
-def calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
-    """Expected calibration error: in ECE_BINS equal bins, how far mean confidence lies from the share that is right.
-
-    Args:
-        confidence: [n] in [0, 1]; right: [n], 1 where it was right; n > 0.
-    """
-    confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
-    cell = np.minimum((confidence * ECE_BINS).astype(np.intp), ECE_BINS - 1)
-    gaps = np.bincount(cell, confidence - right, ECE_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
-
-
-def scores_error(truth: npt.ArrayLike, scores: Floats, mode: str) -> float:
-    """The calibration error of scores [n, classes]: "single" of the best class, "multi" the mean over classes."""
-    truth = np.asarray(truth) > 0.5
-    if mode == "single":
-        best = scores.argmax(axis=1)
-        rows = np.arange(len(best))
-        return calibration_error(scores[rows, best], truth[rows, best])
-    return float(np.mean([calibration_error(s, t) for s, t in zip(scores.T, truth.T, strict=True)]))
 
 
 def _histogram(

@@ -1,5 +1,7 @@
 """What a head is trained to tell apart, and which rows of a store teach it."""
 
+import difflib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +12,7 @@ from embeddings.mapped import take, zeros
 from ingest.choose import relatives
 from ingest.class_sets import NONE_OF_THESE, ClassSet, Mode, SoundClass, class_set_names, find_class_set
 from ingest.errors import UsageError
-from ingest.labels import display_name, mid_of
+from ingest.labels import display_name, mid_of, mid_or_none
 
 ALL_BACKGROUND = -1
 """In place of a number of rows of background: all there are."""
@@ -50,7 +52,7 @@ def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> Cl
     if class_set := find_class_set(text):
         return class_set
     names = [name.strip() for name in text.split(";") if name.strip()]
-    classes = tuple(SoundClass(name, (_label_named(name, known),)) for name in names)
+    classes = tuple(SoundClass(name, (_label_named(name, known),)) for name in dict.fromkeys(names))
     if not classes:
         raise UsageError("--classes: needs at least one class, got none; name classes separated by ';'")
     return ClassSet(text, "single" if len(classes) > 1 else "multi", classes)
@@ -82,8 +84,9 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     support = targets.values.sum(axis=0)
     empty = [name for name, n in zip(class_set.names, support, strict=True) if n == 0]
     if empty and (need_all or len(empty) == len(support)):
+        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else ", ".join(map(repr, empty))
         raise UsageError(
-            f"--classes: no row has {', '.join(map(repr, empty))} (of {len(labels)} rows); "
+            f"--classes: no row has {missing} (of {len(labels):,} rows, {_labels_in_words(labels)}); "
             "leave the class out, or embed sounds of it"
         )
     everywhere = [name for name, n in zip(class_set.names, support, strict=True) if n == len(targets.values)]
@@ -144,6 +147,11 @@ def _balanced(
 ) -> npt.NDArray[np.bool_]:
     """Which rows a balanced class set uses: as many with a class as strangers. The lots are always the same."""
     sides = np.flatnonzero(has_class), _strangers(labels, class_set)
+    if len(sides[0]) and not len(sides[1]):
+        raise UsageError(
+            f"--classes: {class_set.title!r} wants as many rows without {' or '.join(class_set.names)} as with it, and "
+            f"of {len(labels)} rows none is without it and its relatives in the ontology; embed other sounds too"
+        )
     fewest, lots = min(map(len, sides)), np.random.default_rng(0)
     used = np.zeros(len(labels), bool)
     for rows in sides:
@@ -160,13 +168,27 @@ def _all_labels(labels: Sequence[tuple[str, ...]], known: list[str]) -> ClassSet
     return ClassSet("All labels", mode, tuple(SoundClass(display_name(mid), (mid,)) for mid in known))
 
 
+def _labels_in_words(labels: Sequence[tuple[str, ...]], most: int = 5) -> str:
+    """What the rows of a store have: "labelled Dog, Siren and 3 more"."""
+    found = [display_name(mid) for mid, _ in Counter(mid for row in labels for mid in row).most_common()]
+    if not found:
+        return "none with a label"
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return f"labelled {', '.join(found[:most])}{more}"
+
+
 def _label_named(name: str, known: Sequence[str]) -> str:
-    """The label behind a class name: the store's own label first, else AudioSet's."""
-    if name in known:
-        return name
+    """The label behind a class name: one that the store has, by its own or by AudioSet's name, else AudioSet's."""
+    own = {display_name(label).casefold(): label for label in known} | {label.casefold(): label for label in known}
+    for label in (name, mid_or_none(name), own.get(name.casefold())):
+        if label and label in known:
+            return label
     try:
         return mid_of(name)
     except UsageError as error:
+        if close := difflib.get_close_matches(name.casefold(), own, n=3):
+            in_words = " or ".join(dict.fromkeys(repr(display_name(own[label])) for label in close))
+            raise UsageError(f"--classes: no row has the label {name!r}; did you mean {in_words}?") from error
         raise UsageError(
             f"--classes: {error}; give a class set ({', '.join(class_set_names())}), a .toml file, or names of labels "
             "separated by ';'"

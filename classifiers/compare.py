@@ -17,10 +17,18 @@ from classifiers.fold_runs import Problem, Progress, run_folds
 from classifiers.heads import HEADS
 from classifiers.measures.intervals import OVERALL, Interval, draw_sources, interval, n_replicates, replicate
 from classifiers.measures.measured import Measured, RowFacts
-from classifiers.measures.metrics import Metrics, measure
+from classifiers.measures.metrics import Metrics
 from classifiers.measures.slices import headline_measure
 from classifiers.protocol import Protocol
-from classifiers.train import Prepared, TrainSettings, distribution_version, fingerprint, measure_parts, prepare
+from classifiers.train import (
+    OutOfFold,
+    Prepared,
+    TrainSettings,
+    distribution_version,
+    fingerprint,
+    measure_parts,
+    prepare,
+)
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.engine import Engine
@@ -52,7 +60,7 @@ class Measure:
     """One measure of one head.
 
     mean, spread: over folds and seeds; spread is the standard deviation, None of a single fold.
-    interval: of all test rows taken together, over sources.
+    interval: of all test rows taken together, over sources; of the same scores and answers as mean and spread.
     """
 
     mean: float | None
@@ -100,6 +108,7 @@ class Comparison:
     """A table of heads, the best first by `by`, those that refused last.
 
     protocol: what "auto" came to. folds: names. rows, sources: how many; background: how many of the rows.
+    tested: the rows of one seed that are measured, background aside.
     """
 
     title: str
@@ -112,6 +121,7 @@ class Comparison:
     rows: int
     sources: int
     background: int
+    tested: int
     keep: float
     by: str
     fingerprint: str
@@ -129,6 +139,7 @@ class Comparison:
             "rows": self.rows,
             "sources": self.sources,
             "background": self.background,
+            "tested": self.tested,
             "keep": self.keep,
             "by": self.by,
             "fingerprint": self.fingerprint,
@@ -206,9 +217,8 @@ def compare(
         seeds[i].results[head] = of_splits
     refused = runs.refused
     heads = [name for name in settings.heads if name not in refused]
-    measured = {name: [_measured(s, name, settings.keep) for s in seeds] for name in heads}
-    made = seeds[0].made
-    rows = _ranked(seeds, measured, headline_measure(made.class_set.mode))
+    made, of_head = seeds[0].made, {name: [_measured(s, name, settings.keep) for s in seeds] for name in heads}
+    rows = _ranked(seeds, of_head, headline_measure(made.class_set.mode))
     return Comparison(
         title=made.class_set.title,
         class_names=made.class_set.names,
@@ -220,6 +230,7 @@ def compare(
         rows=len(made.used),
         sources=len(set(made.used.sources)),
         background=made.targets.background,
+        tested=_tested(made),
         keep=settings.keep,
         by=headline_measure(made.class_set.mode),
         fingerprint=seeds[0].fingerprint,
@@ -236,19 +247,25 @@ def _seed(table: EmbeddingTable, spec: EncoderSpec, settings: CompareSettings, s
     return _Seed(seed, made, rows, problem_digest(made.data, rows, distribution_version("earshot") or ""), {})
 
 
-def _measured(one: _Seed, head: str, keep: float) -> Measured:
+def _tested(made: Prepared) -> int:
+    tested = np.concatenate([split.test for split in made.splits])
+    return len(tested) if made.data.mode == "multi" else int(made.data.targets[tested].any(axis=1).sum())
+
+
+def _measured(one: _Seed, head: str, keep: float) -> OutOfFold:
     parts = [result.said for result in one.results[head]]
-    return measure_parts(one.made.data, RowFacts.of(one.made.used), one.made.splits, parts, keep=keep)[0]
+    return measure_parts(one.made.data, RowFacts.of(one.made.used), one.made.splits, parts, keep=keep)
 
 
-def _ranked(seeds: Sequence[_Seed], measured: Mapping[str, Sequence[Measured]], by: str) -> list[Compared]:
+def _ranked(seeds: Sequence[_Seed], of_head: Mapping[str, Sequence[OutOfFold]], by: str) -> list[Compared]:
     """A row for each head, the best first."""
+    measured = {name: [made.measured for made in of_seeds] for name, of_seeds in of_head.items()}
     replicates = _replicates(measured)
     ranking = sorted(replicates, key=lambda name: -np.nan_to_num(replicates[name][by][0], nan=-1))
     best = replicates[ranking[0]][by] if ranking else None
     rows = []
     for name in ranking:
-        folds = [m for one in seeds for m in _fold_metrics(one, name)]
+        folds = [part for made in of_head[name] for part in made.folds]
         timed = [result for one in seeds for result in one.results[name]]
         behind = best - replicates[name][by] if best is not None else np.full(1, np.nan)
         rows.append(
@@ -288,16 +305,6 @@ def _replicates(measured: Mapping[str, Sequence[Measured]]) -> dict[str, dict[st
             for m in of_seeds
         ]
         made[name] = {key: np.mean([overall[key] for overall in each], axis=0) for key in OVERALL}
-    return made
-
-
-def _fold_metrics(one: _Seed, head: str) -> list[Metrics]:
-    """The measures of each split, of the head's scores as they are; in "single", of the rows that have a class."""
-    data, made = one.made.data, []
-    for split, result in zip(one.made.splits, one.results[head], strict=True):
-        truth = data.targets[split.test]
-        kept = truth.any(axis=1) | (data.mode == "multi")
-        made.append(measure(truth[kept], result.said.scores[kept], data.class_names, data.mode))
     return made
 
 

@@ -142,7 +142,8 @@ def _hold(problems: Sequence[Problem]) -> Sequence[Problem]:
 
 def _plain(problem: Problem) -> Problem:
     """With vectors that lie in a file as an array like any other: Ray lets the workers of a machine share those."""
-    return replace(problem, data=replace(problem.data, vectors=np.asarray(problem.data.vectors)))
+    vectors: Any = np.asarray(problem.data.vectors)
+    return replace(problem, data=replace(problem.data, vectors=vectors))
 
 
 def _run(problem: Problem, task: FoldTask, progress: HeadProgress) -> FoldResult | Refused:

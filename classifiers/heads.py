@@ -5,6 +5,7 @@ A row's module offers `fit(row, data, changes, seed, progress) -> FittedHead` an
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -211,7 +212,8 @@ def make_settings(kind: type[Settings], row: HeadRow, changes: Mapping[str, Any]
     Args:
         kind: the module's dataclass of settings; every field has a default.
     Raises:
-        UsageError: a setting that the head does not have, or a value of another type than its default.
+        UsageError: a setting that the head does not have, a value of another type than its default, or one outside the
+            setting's bounds.
     """
     defaults = {f.name: getattr(kind(), f.name) for f in fields(kind)}  # type: ignore[arg-type]
     values = {**row.settings}
@@ -222,7 +224,42 @@ def make_settings(kind: type[Settings], row: HeadRow, changes: Mapping[str, Any]
         default = defaults[key]
         if isinstance(default, float) and type(value) is int:
             value = float(value)
-        if default is not None and type(value) is not type(default):
-            raise UsageError(f"--set {key}: takes a {type(default).__name__} like {default!r}, got {given!r}")
+        if _kinds(default) == {float} and isinstance(value, tuple):
+            value = tuple(float(one) if type(one) is int else one for one in value)
+        if default is not None and (type(value) is not type(default) or _kinds(value) - _kinds(default)):
+            kind_of = "list" if isinstance(default, tuple) else type(default).__name__
+            raise UsageError(f"--set {key}: takes a {kind_of} like {_in_toml(default)}, got {given!r}")
+        _require_within(key, value, default)
         values[key] = value
     return kind(**values)
+
+
+_SHARES = ("blend", "mix_pooled", "taught", "warmup")
+_BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(_SHARES, (0, 1)),
+    **dict.fromkeys(("dropout", "input_dropout"), (0, 0.99)),
+    "folds": (2, math.inf),
+    "output_bias": (-math.inf, math.inf),
+    "specialists": (0, math.inf),
+}
+"""Of settings by name; others are at least 0, and counts that are not 0 by default at least 1."""
+
+
+def _kinds(value: Any) -> set[type]:
+    """The types of what is in a tuple."""
+    return {type(one) for one in value} if isinstance(value, tuple) else set()
+
+
+def _in_toml(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
+def _require_within(key: str, value: Any, default: Any) -> None:
+    numbers = [one for one in (value if isinstance(value, tuple) else (value,)) if type(one) in (int, float)]
+    count = type(default) is int and default > 0
+    low, high = _BOUNDS.get(key, (1 if count else 0, math.inf))
+    if isinstance(value, tuple) and not value:
+        raise UsageError(f"--set {key}: takes one value or more like {_in_toml(default)}, got none")
+    if wrong := [one for one in numbers if not low <= one <= high or math.isnan(one)]:
+        bounds = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+        raise UsageError(f"--set {key}: must be {bounds}, got {wrong[0]:g}; its default is {_in_toml(default)}")

@@ -18,7 +18,7 @@ from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
 from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
 from classifiers.measures.measured import Measured, PatchEvidence, RowFacts, measure_rows
-from classifiers.measures.metrics import measure
+from classifiers.measures.metrics import Metrics
 from classifiers.protocol import Protocol, Split, make_splits
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
@@ -60,6 +60,19 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """What test rows, scored by heads that never saw their sources, came to.
+
+    measured: all test rows taken together. folds: those of each split apart, by the same scores and answers.
+    decision: chosen on all of them, for the head of all rows. What is measured here was decided without its own rows.
+    """
+
+    measured: Measured
+    folds: list[Metrics]
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """What a head learns from and how it is measured.
 
@@ -81,6 +94,7 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
         UsageError: classes or protocol do not fit the rows.
         FormatError: a vector is not finite.
     """
+    _require_rows(table)
     class_set = resolve_class_set(settings.classes, table.mids)
     targets = make_targets(table.mids, class_set)
     rng = np.random.default_rng(settings.seed)
@@ -91,8 +105,7 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
     protocol, splits = make_splits(
         settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
     )
-    if targets.background:
-        _require_both(splits, targets.values)
+    _require_taught(protocol, splits, targets, class_set)
     data = TrainingData(
         used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
         tuple(c.mids for c in class_set.classes),
@@ -148,6 +161,7 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
         UsageError: no row has any of the classes.
         FormatError: a vector is not finite.
     """
+    _require_rows(table)
     class_set = bundle.info.class_set
     known_mids = {mid for c in class_set.classes for mid in c.mids}
     targets = make_targets(table.mids, class_set, need_all=False)
@@ -167,6 +181,7 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
         rows=RowFacts.of(used),
         class_names=class_set.names,
         mode=class_set.mode,
+        keep=bundle.info.decision.keep if bundle.info.decided else KEEP,
         patches=PatchEvidence.of(said, used.mask),
     )
 
@@ -181,16 +196,33 @@ def fingerprint(table: EmbeddingTable) -> str:
     return hashlib.sha256(b"".join(rows)).hexdigest()
 
 
-def _require_both(splits: list[Split], targets: npt.NDArray[np.float32]) -> None:
-    """Background must be there to learn from in every split, and rows of the classes to measure."""
-    has_class = targets.sum(axis=1) > 0
+def _require_taught(protocol: str, splits: list[Split], targets: Targets, class_set: ClassSet) -> None:
+    """Every training part must hold what teaches each class and background; with background, every test part a class.
+
+    Splits that Earshot makes spread the classes; a data set's own folds may not.
+    """
+    rows = targets.values.sum(axis=0)
     for split in splits:
-        if has_class[split.train].all() or not has_class[split.test].any():
-            lacks = "background to train on" if has_class[split.train].all() else "rows of the classes to test"
+        tested = targets.values[split.test].sum(axis=0)
+        taught = rows - tested
+        for name, n in zip(class_set.names, taught, strict=True):
+            if n in (0, len(split.train)):
+                lacks = "no row" if n == 0 else "only rows"
+                raise UsageError(
+                    f"--protocol: without {split.name} {lacks} with {name!r} would be left to learn from; "
+                    f"{'use --protocol cv5, ' * (protocol == 'folds')}add sounds, or leave the class out"
+                )
+        if targets.background and (taught.sum() == len(split.train) or not tested.any()):
+            lacks = "rows of the classes to test" if not tested.any() else "background to train on"
             raise UsageError(
                 f"--background: {split.name} has no {lacks}, for all of it comes from too few recordings or folds; add "
                 "background of other recordings, use --protocol cv5, or leave --background out"
             )
+
+
+def _require_rows(table: EmbeddingTable) -> None:
+    if not len(table):
+        raise UsageError("EMB: the store has no rows; embed some audio, or finish the `earshot embed` that was stopped")
 
 
 def _require_finite(table: EmbeddingTable) -> None:
@@ -198,9 +230,11 @@ def _require_finite(table: EmbeddingTable) -> None:
         return
     finite = np.isfinite(table.vectors).all(axis=(1, 2))
     if not finite.all():
+        others = np.count_nonzero(~finite) - 1
+        also = f" (so do those of {others:,} other rows)" if others else ""
         raise FormatError(
-            f"{table.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values (so do those of "
-            f"{np.count_nonzero(~finite)} rows in all); embed this audio again, or take the rows out"
+            f"{table.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values{also}; embed this audio "
+            "again, or take the rows out"
         )
 
 
@@ -210,17 +244,19 @@ def _measure_out_of_fold(
     """Every test row scored by a head that never saw its source; what to decide by, and the measures of each split."""
     if not splits:
         return None, Decision.neutral(data.mode, data.targets.shape[1]), []
-    parts, evidence, folds = [], [], []
+    parts, evidence, chosen = [], [], []
     for i, split in enumerate(splits):
         head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
         said = head.predict(data.vectors[split.test], data.mask[split.test])
         evidence.append(PatchEvidence.of(said, data.mask[split.test]))
         parts.append(HeadScores(said.scores, known=said.known))
-        folds.append(_fold(data, split, said) | {"chosen": head.settings.get("chosen")})
-    measured, decision = measure_parts(
-        data, rows, splits, parts, keep=settings.keep, patches=PatchEvidence.joined(evidence)
-    )
-    return measured, decision, folds
+        chosen.append(head.settings.get("chosen"))
+    made = measure_parts(data, rows, splits, parts, keep=settings.keep, patches=PatchEvidence.joined(evidence))
+    folds = [
+        {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP, "chosen": what}
+        for split, part, what in zip(splits, made.folds, chosen, strict=True)
+    ]
+    return made.measured, made.decision, folds
 
 
 def measure_parts(
@@ -231,7 +267,7 @@ def measure_parts(
     *,
     keep: float = KEEP,
     patches: PatchEvidence | None = None,
-) -> tuple[Measured, Decision]:
+) -> OutOfFold:
     """Measure scores of the test rows of all splits, and choose what to decide by.
 
     Args:
@@ -240,9 +276,8 @@ def measure_parts(
     """
     tested = np.concatenate([split.test for split in splits])
     truth, said = data.targets[tested], _joined(parts)
-    groups = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
-    if len(splits) == 1:
-        groups = _groups([data.sources[i] for i in tested])
+    fold = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
+    groups = fold if len(splits) > 1 else _groups([data.sources[i] for i in tested])
     calibrated, decided = cross_fitted(truth, said, groups, data.mode, keep)
     measured = measure_rows(
         truth,
@@ -252,9 +287,12 @@ def measure_parts(
         rows=rows.select(tested),
         class_names=data.class_names,
         mode=data.mode,
+        keep=keep,
         patches=patches,
     )
-    return measured, fit_decision(truth, said, data.mode, keep)
+    fold = fold[truth.any(axis=1) | (data.mode == "multi")]
+    folds = [measured.part(np.flatnonzero(fold == i)) for i in range(len(splits))]
+    return OutOfFold(measured, folds, fit_decision(truth, said, data.mode, keep))
 
 
 def _groups(sources: list[str], n_groups: int = 5) -> npt.NDArray[np.intp]:
@@ -269,14 +307,6 @@ def _joined(parts: Sequence[HeadScores]) -> HeadScores:
         np.concatenate([part.scores for part in parts]),
         known=np.concatenate(known) if len(known) == len(parts) else None,
     )
-
-
-def _fold(data: TrainingData, split: Split, said: HeadScores) -> dict[str, Any]:
-    """The measures of one split, of the head's scores as they are; in "single", of the rows that have a class."""
-    truth = data.targets[split.test]
-    kept = truth.any(axis=1) | (data.mode == "multi")
-    part = measure(truth[kept], said.scores[kept], data.class_names, data.mode)
-    return {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP}
 
 
 def _fit(data: TrainingData, settings: TrainSettings, progress: HeadProgress) -> FittedHead:

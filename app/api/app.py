@@ -27,6 +27,7 @@ from app.api.schema import (
     ModelsOut,
     PredictionsOut,
     responses,
+    stream_schemas,
 )
 from app.api.scoring import Scoring
 from app.api.settings import ApiSettings
@@ -41,7 +42,9 @@ T = TypeVar("T")
 
 DESCRIPTION = """What is in a recording, ten seconds at a time.
 
-Upload audio to `POST /v1/predictions`, or open the WebSocket `/v1/stream` and listen live (see docs/api.md).
+Upload audio to `POST /v1/predictions`, or open the WebSocket `/v1/stream` and listen live (see docs/api.md). Of its
+messages the schemas hold `Start`, `StateMessage` and `PredictionMessage`. When a state says `stale`, what was last
+predicted is not of now.
 """
 
 
@@ -167,6 +170,7 @@ def create_app(models: Models, settings: ApiSettings | None = None, *, client: P
         )
     _add_errors(app)
     _add_addresses(app, settings)
+    app.openapi()["components"]["schemas"] |= stream_schemas()  # which keeps what it made
     if client is not None:
         app.mount("/client", StaticFiles(directory=client, html=True))
     return app

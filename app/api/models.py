@@ -42,6 +42,7 @@ class Model:
             "step_s": round(grid.step / grid.sample_rate, 3),
             "trained": info.trained_on.get("date"),
             "protocol": info.protocol,
+            "caveat": info.caveat or None,
             "balanced_accuracy": _finite(info.metrics.balanced_accuracy) if info.metrics else None,
         }
 

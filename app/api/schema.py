@@ -3,8 +3,10 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 
 from app.api.errors import ERRORS
+from app.live.states import State
 
 Score = Annotated[float, Field(ge=0, le=1)]
 
@@ -55,6 +57,7 @@ class ModelOut(BaseModel):
     step_s: float = Field(description="Between the windows of a stream.")
     trained: str | None
     protocol: str = Field(description="How the measure came about.")
+    caveat: str | None = Field(description="What to know of its answers where nothing was measured; else null.")
     balanced_accuracy: float | None
 
 
@@ -84,6 +87,34 @@ class HealthOut(BaseModel):
     status: Literal["ok"]
     requests: int = Field(description="Uploads that are read, wait or are worked on.")
     streams: int
+
+
+class PredictionMessage(WindowOut):
+    """A window of a stream."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["prediction"]
+    age_s: float = Field(ge=0, description="Since the last sound came that the scores needed.")
+
+
+class StateMessage(BaseModel):
+    """How a stream is doing: told whenever `state` or `stale` changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["state"]
+    state: State
+    message: str
+    remedy: str = Field(description="What to do about it; empty when nothing needs doing.")
+    filled_s: float
+    window_s: float
+    level_dbfs: float
+    age_s: float | None = Field(description="Of the newest prediction; null before the first.")
+    stale: bool = Field(
+        description="The newest prediction is not of now: its sound came from before a gap or more than 5 s ago, or "
+        "it is over. Show it no longer; the next `prediction` is of now again."
+    )
 
 
 class Start(BaseModel):
@@ -145,6 +176,14 @@ UPLOAD_BODY = {
         "application/octet-stream": _BINARY,
     },
 }
+
+
+def stream_schemas() -> dict[str, Any]:
+    """The messages of a stream as schemas by name, for OpenAPI, which has no word for WebSockets."""
+    messages = [(message, "validation") for message in (Start, StateMessage, PredictionMessage)]
+    _, made = models_json_schema(messages, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    schemas: dict[str, Any] = made["$defs"]
+    return schemas
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:

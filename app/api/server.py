@@ -91,6 +91,7 @@ def _log_to_stderr(name: str) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # the command's own handler would say it again
 
 
 def _http_protocol(settings: ApiSettings) -> type[H11Protocol]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.live.settings import require_bounds
 from ingest.errors import UsageError
 
 
@@ -35,18 +36,15 @@ class ApiSettings:
     origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("max_mb", 0.001, 10_000),
-            ("max_s", 1, 86_400),
-            ("max_requests", 1, 10_000),
-            ("max_streams", 1, 10_000),
-            ("max_connections", 1, 100_000),
-            *((name, 0.1, 3_600) for name in ("read_s", "work_s", "head_s", "idle_s")),
-            ("workers", 0, 256),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise UsageError(f"{name}: must be between {low:g} and {high:g}, got {value:g}; choose another")
+        require_bounds(
+            self,
+            max_mb=(0.001, 10_000),
+            max_s=(1, 86_400),
+            **dict.fromkeys(("max_requests", "max_streams"), (1, 10_000)),
+            max_connections=(1, 100_000),
+            **dict.fromkeys(("read_s", "work_s", "head_s", "idle_s"), (0.1, 3_600)),
+            workers=(0, 256),
+        )
         for key in self.keys:
             if len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key:
                 raise UsageError(

@@ -111,16 +111,18 @@ async def _read(socket: WebSocket, source: Source, listening: Listening) -> None
 
 
 async def _write(socket: WebSocket, listening: Listening, settings: ApiSettings, top: int | None) -> None:
-    windows, state = 0, ""
+    windows, told_state = 0, ("", False)
     told: dict[int, bool] = {}
     async for snapshot in listening.snapshots(LOOK_S):
-        if snapshot.status.state.value != state:
-            state = snapshot.status.state.value
+        state = snapshot.status.state.value, snapshot.stale
+        if state != told_state:
+            told_state = state
             await _send(socket, "state", _state(snapshot))
-        fresh = snapshot.counters.windows - windows
-        windows += fresh
-        for prediction in snapshot.history[len(snapshot.history) - min(fresh, len(snapshot.history)) :]:
-            await _send(socket, "prediction", prediction.to_json(top))
+        fresh = min(snapshot.counters.windows - windows, len(snapshot.history))
+        windows = snapshot.counters.windows
+        for i in range(len(snapshot.history) - fresh, len(snapshot.history)):
+            age = {"age_s": round(snapshot.now - snapshot.came_at[i], 2)}
+            await _send(socket, "prediction", snapshot.history[i].to_json(top) | age)
         for event in _news(snapshot.events, told):
             await _send(socket, "event", event.to_json())
         if snapshot.status.state is State.NO_AUDIO and listening.quiet_s > settings.idle_s:
@@ -144,6 +146,8 @@ def _state(snapshot: Snapshot) -> dict[str, Any]:
         "filled_s": round(snapshot.filled_s, 2),
         "window_s": snapshot.window_s,
         "level_dbfs": round(snapshot.level_dbfs, 1),
+        "age_s": None if snapshot.age_s is None else round(snapshot.age_s, 2),
+        "stale": snapshot.stale,
     }
 
 

@@ -5,14 +5,13 @@ def youtube(segments: Path, choosing: ChoosingOptions, ...):
     chosen = chosen_segments(segments, choosing)
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
+from app.commands.gathering import gather
 from ingest.choose import Choice, Chosen, choose
 from ingest.class_sets import classes_named
 from ingest.errors import UsageError
@@ -20,7 +19,6 @@ from ingest.quality import QUALITY_FILE, read_quality
 from ingest.segments import BadRow, StrongEvent, read_segments
 
 _SHOWN_BAD_ROWS = 10
-F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--classes", metavar="SET", help="A class set, a .toml file, or names or mids separated by ';'."),
@@ -69,17 +67,8 @@ class ChosenSegments:
     bad_rows: dict[Path, list[BadRow]]
 
 
-def choosing_options(function: F) -> F:
-    """Give a command the options above; they arrive as one argument, `choosing`."""
-
-    @functools.wraps(function)
-    def gathered(**arguments: Any) -> Any:
-        own = {field.name: arguments.pop(field.name) for field in fields(ChoosingOptions)}
-        return function(choosing=ChoosingOptions(**own), **arguments)
-
-    for option in reversed(_OPTIONS):
-        gathered = option(gathered)
-    return gathered  # type: ignore[return-value]
+choosing_options = gather("choosing", ChoosingOptions, *_OPTIONS)
+"""Gives a command the options above; they arrive as one argument, `choosing`."""
 
 
 def chosen_segments(path: Path, options: ChoosingOptions) -> ChosenSegments:

@@ -3,17 +3,17 @@
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.engine_options import engine_options
+from app.commands.engine_options import engine_options, start_engine
 from app.commands.places import StoreType
-from ingest.engine import EngineSettings, open_engine
+from app.commands.problem import ProblemOptions, parse_changes, problem_options
+from ingest.engine import EngineSettings
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
-    from classifiers.protocol import Protocol
     from ingest.arrow_folder import ArrowFolder
     from ingest.folder import LocalFolder
 
@@ -32,40 +32,21 @@ command goes on where it was. A head that refuses the data becomes a row that sa
 """
 )
 @click.argument("store", metavar="EMB", type=StoreType())
-@click.option("--classes", metavar="SET", help="As for `earshot train`. Default: every label of the store.")
+@problem_options("auto", "folds", "cv5", "split")
 @click.option(
-    "--heads", default="all", show_default=True, metavar="NAMES", help="Heads and families, separated by ','; or all."
-)
-@click.option(
-    "--protocol",
-    type=click.Choice(["auto", "folds", "cv5", "split"]),
-    default="auto",
+    "--heads",
+    default="all",
     show_default=True,
-    help="How to measure, as for `earshot train`.",
+    metavar="NAMES",
+    help="Heads and families (shallow, attention-family, cnn ...), separated by ','; or all.",
 )
-@click.option("--seed", default=0, show_default=True, help="The first seed.")
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     metavar="N",
-    help="Measure with so many seeds, each with splits and heads of its own.",
-)
-@click.option(
-    "--background",
-    default="0",
-    show_default=True,
-    metavar="N|all",
-    help="So many rows with none of the classes nor their relatives teach what is none of these; all: every row "
-    "without a class.",
-)
-@click.option(
-    "--keep",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.9,
-    show_default=True,
-    help="The share of its classes that a model shall keep when it rejects the rest.",
+    help="Measure with so many seeds from --seed on, each with splits and heads of its own.",
 )
 @click.option(
     "--set", "changes", multiple=True, metavar="HEAD.NAME=VALUE", help="A setting of one head; may be given again."
@@ -75,20 +56,15 @@ command goes on where it was. A head that refuses the data becomes a row that sa
 @engine_options(local_workers="Processes that each fit one head on one split, 1 by default.", stall_minutes=120.0)
 def command(  # noqa: PLR0917 - click passes them all by name
     store: "LocalFolder | ArrowFolder",
-    classes: str | None,
+    problem: ProblemOptions,
     heads: str,
-    protocol: str,
-    seed: int,
     seeds: int,
-    background: str,
-    keep: float,
     changes: tuple[str, ...],
     out: Path | None,
     as_json: bool,
     engine: EngineSettings,
 ) -> None:
     """Measure several heads on one store, the same splits for all, and rank them with intervals."""
-    from app.commands.train import parse_background
     from app.share_bar import ShareBar
     from classifiers.compare import CompareSettings, choose_heads, compare
     from classifiers.report.comparison_pages import render_csv, render_markdown, render_page
@@ -100,20 +76,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
     opened = EmbeddingStore.open(store)
     out = out or store.beside(".compare")
     parallel = engine.name != "local" or (engine.workers or 1) > 1
-    where = open_engine(engine, processes=engine.workers or 1) if parallel else None
-    settings = CompareSettings(
-        heads=chosen,
-        classes=classes,
-        protocol=cast("Protocol", protocol),
-        seed=seed,
-        seeds=seeds,
-        background=parse_background(background),
-        keep=keep,
-        head_changes=head_changes,
-    )
-    words = ["earshot", "compare", str(store), *(["--classes", classes] if classes else []), "--heads", heads]
-    words += ["--protocol", protocol, "--seed", str(seed), "--seeds", str(seeds), "--keep", f"{keep:g}"]
-    words += ["--background", background] if background != "0" else []
+    where = start_engine(engine, processes=engine.workers or 1) if parallel else None
+    settings = CompareSettings(**problem.settings(), heads=chosen, seeds=seeds, head_changes=head_changes)
+    words = ["earshot", "compare", str(store), *problem.words(), "--heads", heads, "--seeds", str(seeds)]
     words += [word for change in changes for word in ("--set", change)] + ["--out", str(out)]
     with ShareBar() as bar:
         made = compare(opened.load(), opened.spec, settings, out / "results", progress=bar, engine=where)
@@ -133,8 +98,6 @@ def command(  # noqa: PLR0917 - click passes them all by name
 
 def parse_head_changes(changes: tuple[str, ...], heads: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """("svc.folds=5",) -> {"svc": {"folds": 5}}."""
-    from app.commands.train import parse_changes
-
     parsed: dict[str, dict[str, Any]] = {}
     for change in changes:
         head, dot, setting = change.partition(".")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.engine_options import engine_options
+from app.commands.engine_options import engine_options, start_engine
 from app.commands.places import AudioType, StoreType
-from ingest.engine import EngineSettings, open_engine
+from ingest.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
         raise UsageError(f"--model: is for vggish-hub and yamnet-hub, not {encoder}; leave it out")
     if fit_pca and pca:
         raise UsageError("--fit-pca: fits a projection, and --pca names one; leave one of the two out")
-    where = open_engine(engine)
+    where = start_engine(engine)
     items = _items(audio)
     embed_settings = _embed_settings(engine)
     settings = EncoderSettings(weights_dir=weights, precision=precision, pca=pca, model=model)

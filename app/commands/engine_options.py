@@ -1,27 +1,26 @@
-"""The options of every command that can run on a cluster, as one decorator."""
+"""The options of every command that can run on a cluster."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from ingest.engine import ENGINES, EngineSettings, open_engine
+from app.commands.gathering import Decorator, gather
+from ingest.engine import ENGINES, Engine, EngineSettings, open_engine
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Callable[[F], F]:
-    """Adds --engine and its companions; the command gets them as one argument, `engine: EngineSettings`.
+def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decorator[Any]:
+    """Give a command --engine and its companions; they arrive as one argument, `engine`.
 
     Args:
         local_workers: what --workers are on this machine, and how many by default, for the help.
         stall_minutes: the default of --stall-limit: longer than any task is silent.
     """
-    options = (
+    return gather(
+        "engine",
+        EngineSettings,
         click.option(
             "--engine",
-            "engine_name",
+            "name",
             type=click.Choice(ENGINES),
             default="local",
             show_default=True,
@@ -34,41 +33,24 @@ def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Callab
             help="The cluster's head. Default: RAY_ADDRESS, else the Ray of this machine, else one for this run.",
         ),
         click.option(
-            "--gpus-per-worker",
-            type=click.FloatRange(0),
-            default=0.0,
-            metavar="N",
-            help="GPUs of each Ray actor.",
+            "--gpus-per-worker", type=click.FloatRange(0), default=0.0, metavar="N", help="GPUs of each Ray actor."
         ),
         click.option(
             "--stall-limit",
+            "stall_s",
             type=click.FloatRange(0, min_open=True),
             default=stall_minutes,
             show_default=True,
             metavar="MINUTES",
+            callback=lambda context, option, minutes: 60 * minutes,
             help="Give up when no Ray actor has been heard of for so long.",
         ),
     )
 
-    def decorate(command: F) -> F:
-        @wraps(command)
-        def with_engine(
-            *args: Any,
-            engine_name: str,
-            workers: int | None,
-            ray_address: str | None,
-            gpus_per_worker: float,
-            stall_limit: float,
-            **kwargs: Any,
-        ) -> Any:
-            engine = EngineSettings(engine_name, workers, ray_address, gpus_per_worker, 60 * stall_limit)
-            if engine.name == "ray":
-                click.echo(f"{open_engine(engine)}: starting", err=True)
-            return command(*args, engine=engine, **kwargs)
 
-        decorated: Any = with_engine
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
-
-    return decorate
+def start_engine(settings: EngineSettings, *, processes: int = 1) -> Engine:
+    """`open_engine`, with a word on standard error where that takes a while."""
+    engine = open_engine(settings, processes=processes)
+    if settings.name == "ray":
+        click.echo(f"{engine}: starting", err=True)
+    return engine

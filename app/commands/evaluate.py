@@ -57,6 +57,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     opened = EmbeddingStore.open(store)
     bundle.require(opened.spec)
     table = opened.load()
+    if bundle.info.caveat:
+        click.echo(f"note: {model}: {bundle.info.caveat}", err=True)
     if shared := bundle.shared_sources(table.sources):
         click.echo(
             f"warning: the model was trained on {shared} of the {len(set(table.sources))} recordings in {store}; "
@@ -72,10 +74,12 @@ def command(  # noqa: PLR0917 - click passes them all by name
         from classifiers.report.players import load_players
 
         players = load_players(choose_examples(measured))
+        report.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(report) as temporary:
             temporary.write_text(render_report(bundle.info, measured, measured_on=str(store), players=players))
     if as_json:
-        click.echo(json.dumps({"model": str(model), "store": str(store)} | measured.to_json()))
+        said = {"model": str(model), "store": str(store), "caveat": bundle.info.caveat or None}
+        click.echo(json.dumps(said | measured.to_json()))
         return
     click.echo(measured_text(measured))
     if report:

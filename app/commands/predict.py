@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.commands.engine_options import engine_options
+from app.commands.engine_options import engine_options, start_engine
 from app.commands.places import AudioType
-from ingest.engine import EngineSettings, open_engine
+from ingest.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 
 if TYPE_CHECKING:
@@ -59,13 +59,16 @@ def command(  # noqa: PLR0917 - click passes them all by name
 
     if as_csv and (as_json or top):
         raise UsageError("--csv: has a column for every class, so it goes with neither --json nor --top; leave it out")
-    class_names = read_info(find_bundle(model)).class_set.names
+    info = read_info(find_bundle(model))
+    class_names = info.class_set.names
     items = find_audio(audio)
     if not items:
         raise UsageError(f"AUDIO: no audio files in {', '.join(map(str, audio))}; name some files")
+    if info.caveat:
+        click.echo(f"note: {model}: {info.caveat}", err=True)
     results = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    where = open_engine(engine, processes=min(engine.workers or 1, len(items)))
+    where = start_engine(engine, processes=min(engine.workers or 1, len(items)))
     quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
     with ClipBar() as bar:
         for result in predict_files(where, model, weights, items, progress=(lambda _: None) if quiet else bar):
@@ -80,7 +83,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
                 click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:
         files = [result.to_json(top) for result in results]
-        click.echo(json.dumps({"model": str(model), "classes": list(class_names), "files": files}))
+        said = {"model": str(model), "classes": list(class_names), "caveat": info.caveat or None, "files": files}
+        click.echo(json.dumps(said))
     if failed := sum(result.error is not None for result in results):
         raise EarshotError(f"{failed} of {len(results)} files could not be read to the end; they are named above")
 

@@ -88,7 +88,7 @@ def run(  # noqa: PLR0917 - click passes them all by name
     """Run a recipe: its steps, one table, one report."""
     from app.cli import earshot
     from app.recipe import read_recipe
-    from app.recipe_report import render_recipe, table_rows, text_table
+    from app.recipe_report import QUICK, render_recipe, table_rows, text_table
     from app.recipe_run import RunSettings, run_recipe
     from ingest.files import atomic_path
 
@@ -112,12 +112,12 @@ def run(  # noqa: PLR0917 - click passes them all by name
         "report": str(report),
     }
     for path, text in (
-        (report, render_recipe(recipe, rows, results)),
+        (report, render_recipe(recipe, rows, results, quick=quick)),
         (settings.out / "results.json", json.dumps(summary, indent=2) + "\n"),
     ):
         with atomic_path(path) as temporary:
             temporary.write_text(text)
-    brief = "\n  --quick: short trainings, the numbers are worth less" if quick else ""
+    brief = f"\n  {QUICK}" if quick else ""
     click.echo(json.dumps(summary) if as_json else f"\n{text_table(rows)}{brief}\n\nreport: {report}")
     if failed := [r for r in results if r.state == "failed"]:
         raise EarshotError(

@@ -2,20 +2,18 @@
 
 import json
 import shlex
-import tomllib
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.commands.places import StoreType
-from ingest.errors import UsageError
+from app.commands.problem import ProblemOptions, parse_changes, problem_options
 
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo
     from classifiers.measures.measured import Measured
-    from classifiers.protocol import Protocol
     from ingest.arrow_folder import ArrowFolder
     from ingest.folder import LocalFolder
 
@@ -34,58 +32,26 @@ The measures come from rows that the head did not learn from; the head that is s
 """
 )
 @click.argument("store", metavar="EMB", type=StoreType())
-@click.option(
-    "--classes",
-    metavar="SET",
-    help="A name in data/class_sets, a .toml file, or class names separated by ';'. Default: every label of the store.",
-)
+@problem_options("auto", "folds", "cv5", "split", "none")
 @click.option(
     "--head",
     default="attention",
     show_default=True,
     metavar="NAME",
-    help="attention, ensemble, wide, svc, logistic, cnn, yamnet-native ...; docs/heads.md tells them apart, and a name "
-    "that is none lists them all.",
+    help="attention, ensemble, wide, svc, logistic, cnn, yamnet-native ...; docs/heads.md tells them apart, and "
+    "--head all names them all.",
 )
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting of the head; may be given again."
 )
-@click.option(
-    "--background",
-    default="0",
-    show_default=True,
-    metavar="N|all",
-    help="So many rows with none of the classes nor their relatives in the ontology teach what is none of these; "
-    "all: every row without a class, relatives too.",
-)
-@click.option(
-    "--keep",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.9,
-    show_default=True,
-    help="The share of its classes that the model shall keep when it rejects the rest.",
-)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the model.")
-@click.option(
-    "--protocol",
-    type=click.Choice(["auto", "folds", "cv5", "split", "none"]),
-    default="auto",
-    show_default=True,
-    help="How to measure: the data set's own folds, five-fold cross-validation, one fifth held out, or not at all; "
-    "auto takes the data set's folds where every row has one, else cv5.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
     store: "LocalFolder | ArrowFolder",
-    classes: str | None,
+    problem: ProblemOptions,
     head: str,
     changes: tuple[str, ...],
-    background: str,
-    keep: float,
     out: Path,
-    protocol: str,
-    seed: int,
     as_json: bool,
 ) -> None:
     """Train a head on embeddings, measure it, and write the model with its report."""
@@ -99,19 +65,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
 
     check_free(out)
     opened = EmbeddingStore.open(store)
-    settings = TrainSettings(
-        classes=classes,
-        head=head,
-        head_changes=parse_changes(changes),
-        background=parse_background(background),
-        keep=keep,
-        protocol=cast("Protocol", protocol),
-        seed=seed,
-    )
-    words = ["earshot", "train", str(store), *(["--classes", classes] if classes else []), "--head", head]
-    words += [word for change in changes for word in ("--set", change)]
-    words += (["--background", background] if background != "0" else []) + ["--keep", f"{keep:g}"]
-    words += ["--protocol", protocol, "--seed", str(seed), "--out", str(out)]
+    settings = TrainSettings(**problem.settings(), head=head, head_changes=parse_changes(changes))
+    words = ["earshot", "train", str(store), *problem.words(), "--head", head]
+    words += [word for change in changes for word in ("--set", change)] + ["--out", str(out)]
     with ShareBar() as bar:
         trained = train(opened.load(), opened.spec, settings, store=str(store), command=shlex.join(words), progress=bar)
     info, measured = trained.info, trained.measured
@@ -120,31 +76,6 @@ def command(  # noqa: PLR0917 - click passes them all by name
     with store.local(PCA_FILE) if store.has(PCA_FILE) else nullcontext() as pca:
         save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca)
     click.echo(json.dumps(_as_json(info, measured, out)) if as_json else _as_text(info, measured, out))
-
-
-def parse_background(text: str) -> int:
-    """ "4000" -> 4000, "all" -> ALL_BACKGROUND."""
-    from classifiers.class_sets import ALL_BACKGROUND
-
-    if text == "all":
-        return ALL_BACKGROUND
-    if not text.isdecimal():
-        raise UsageError(f"--background: takes a number of rows or the word all, got {text!r}")
-    return int(text)
-
-
-def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:
-    """("hidden=256", "mixup=0.4") -> {"hidden": 256, "mixup": 0.4}; values in TOML, bare words are text."""
-    parsed: dict[str, Any] = {}
-    for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"--set: takes NAME=VALUE, got {change!r}; for example --set epochs=30")
-        try:
-            parsed[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed[name] = value
-    return parsed
 
 
 def _as_json(info: "BundleInfo", measured: "Measured | None", out: Path) -> dict[str, Any]:
@@ -178,4 +109,6 @@ def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
     ]
     if measured:
         lines += ["", f"Measured on {how_measured(info)}:", measured_text(measured)]
+    else:
+        lines += ["", f"note: {info.caveat}"]
     return "\n".join([*lines, "", f"report: {out / 'report.html'}"])

@@ -45,12 +45,18 @@ class Counters:
 
 
 class Heard:
-    """Predictions, events, activity by the minute, and what was lost."""
+    """Predictions, events, activity by the minute, and what was lost.
+
+    history, came_at: predictions, oldest first, and when the last sample came that each of them needed.
+    before_gap: audio has broken off since the latest prediction, and a new run begun.
+    """
 
     def __init__(self, engine: Engine, settings: LiveSettings) -> None:
         self._overload_s = settings.overload_s
         self.latest: Prediction | None = None
         self.history: deque[Prediction] = deque(maxlen=settings.history)
+        self.came_at: deque[float] = deque(maxlen=settings.history)
+        self.before_gap = False
         self.activity = Activity(engine.class_names)
         self.tracker = EventTracker(
             engine.class_names,
@@ -78,13 +84,14 @@ class Heard:
             latency_s=self._latency_s,
         )
 
-    def add(self, scored: Scored, *, work_s: float, latency_s: float) -> None:
+    def add(self, scored: Scored, *, came_at: float, begun: float, done: float) -> None:
         """A window was scored. The history lets go of its patch scores and attention, which are large."""
         prediction, heard_to_s = scored.prediction, scored.heard_to_s
         self.windows += 1
-        self._work_s, self._latency_s = self._work_s + work_s, latency_s
-        self.latest = prediction
+        self._work_s, self._latency_s = self._work_s + done - begun, done - came_at
+        self.latest, self.before_gap = prediction, False
         self.history.append(replace(prediction, patch_scores=None, attention=None))
+        self.came_at.append(came_at)
         self.tracker.step(prediction.scores, prediction.known, prediction.start_s, heard_to_s, silent=scored.silent)
         self.activity.add(heard_to_s, prediction.scores, self.tracker.present())
 
@@ -92,6 +99,7 @@ class Heard:
         """Audio that does not follow on what came before: open events end."""
         self.tracker.finish()
         self._runs += 1
+        self.before_gap = True
 
     def lose(self, now: float, *, skipped: int = 0, dropped_s: float = 0.0) -> None:
         self._skipped, self._dropped_s = self._skipped + skipped, self._dropped_s + dropped_s

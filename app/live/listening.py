@@ -162,6 +162,8 @@ class Listening:
                 facts=facts,
                 look=look,
                 heard=self._heard,
+                now=now,
+                stale=self._is_stale(now),
                 queue_s=self._inbox.waiting_s,
                 sample_rate=sample_rate,
                 pictures=drawn,
@@ -191,17 +193,18 @@ class Listening:
         return self._follow(self._made)
 
     async def snapshots(self, every_s: float = 0.5, *, pictures: bool = False) -> AsyncIterator[Snapshot]:
-        """A snapshot at once, then one whenever a window was scored or the state changed; the last one says ENDED.
+        """A snapshot at once, then one whenever a window was scored, the state changed, or the latest prediction went
+        stale; the last one says ENDED.
 
         Args:
             every_s: how often the state is looked at; it may change because nothing happens.
             pictures: with each snapshot, of which there is one every `every_s` then.
         """
-        shown: tuple[int, State] | None = None
+        shown: tuple[int, State, bool] | None = None
         with Watcher(self._watchers) as watcher:
             while shown is None or shown[1] is not State.ENDED:
                 snapshot = self.snapshot(pictures=pictures)
-                seen = snapshot.counters.windows, snapshot.status.state
+                seen = snapshot.counters.windows, snapshot.status.state, snapshot.stale
                 if pictures or seen != shown:
                     shown = seen
                     yield snapshot
@@ -285,7 +288,7 @@ class Listening:
             done = self._clock()
             with self._lock:
                 if self._ended is None:
-                    self._heard.add(scored, work_s=done - begun, latency_s=done - due_at)
+                    self._heard.add(scored, came_at=due_at, begun=begun, done=done)
                     self._notify()
 
     # --- under the lock
@@ -304,6 +307,12 @@ class Listening:
             dropped_s=dropped_s,
             ended=self._ended,
         )
+
+    def _is_stale(self, now: float) -> bool:
+        """Whether the latest prediction is not of now, if there is one."""
+        came_at = self._heard.came_at
+        broken = self._heard.before_gap or self._inbox.afresh or self._ended is not None
+        return bool(came_at) and (broken or now - came_at[-1] > self.settings.fresh_s)
 
     def _wants_work(self) -> bool:
         """Whether to submit; it then counts as scheduled."""

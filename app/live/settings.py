@@ -1,6 +1,7 @@
 """What may be chosen about listening. Pure."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ingest.errors import UsageError
 
@@ -13,6 +14,7 @@ class LiveSettings:
     skip_after: windows of one listener that may be due at once; when there are more, only the newest is scored.
     stall_s: without any audio for so long, the stream counts as dead, and what comes later starts afresh.
     muted_s: of digital silence before we say so.
+    fresh_s: an answer about sound that came longer ago is not of now.
     overload_s: for how long a skipped window or dropped audio is told of.
     idle_s: without any audio for so long, a listener is ended.
     keep_s: audio that is kept for playing back and saving, in seconds.
@@ -28,6 +30,7 @@ class LiveSettings:
     skip_after: int = 2
     stall_s: float = 2.5
     muted_s: float = 2.0
+    fresh_s: float = 5.0
     overload_s: float = 5.0
     idle_s: float = 300.0
     keep_s: float = 300.0
@@ -40,18 +43,23 @@ class LiveSettings:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            *((name, 0.1, 86_400.0) for name in ("queue_s", "stall_s", "muted_s", "overload_s", "idle_s")),
-            ("keep_s", 0.0, 86_400.0),
-            ("min_event_s", 0.0, 86_400.0),
-            *((name, 1, 1_000_000) for name in ("skip_after", "history", "events", "max_listeners")),
-            ("smoothing", 0.0, 0.99),
-            ("leave_share", 0.0, 1.0),
-            ("workers", 0, 256),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                default = next(field.default for field in fields(self) if field.name == name)
-                raise UsageError(
-                    f"{name}: must be between {low:g} and {high:g}, got {value:g}; leave it out for {default:g}"
-                )
+        require_bounds(
+            self,
+            **dict.fromkeys(("queue_s", "stall_s", "muted_s", "fresh_s", "overload_s", "idle_s"), (0.1, 86_400)),
+            **dict.fromkeys(("keep_s", "min_event_s"), (0, 86_400)),
+            **dict.fromkeys(("skip_after", "history", "events", "max_listeners"), (1, 1_000_000)),
+            smoothing=(0, 0.99),
+            leave_share=(0, 1),
+            workers=(0, 256),
+        )
+
+
+def require_bounds(settings: Any, **bounds: tuple[float, float]) -> None:
+    """Raise UsageError unless each of these fields of a dataclass lies within its bounds."""
+    for name, (low, high) in bounds.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            default = next(field.default for field in fields(settings) if field.name == name)
+            raise UsageError(
+                f"{name}: must be between {low:g} and {high:g}, got {value:g}; leave it out for {default:g}"
+            )

@@ -55,8 +55,10 @@ class Snapshot:
         from then.
     filled_s, window_s: audio in the window, and what it takes.
     level_dbfs, peak_dbfs: mean power and peak of the last half second, 0 is full scale, never below -120.
-    prediction: the latest. history: of this session, the last few hundred, oldest first; their patch scores and
-        attention are let go, the latest one's are not.
+    prediction: the latest. stale: it is not of now: it is about sound from before a gap or from too long ago, or
+        listening has ended.
+    history: of this session, the last few hundred, oldest first; their patch scores and attention are let go, the
+        latest one's are not. came_at: when the last sound came that each of them needed, on the clock of `now`.
     events: past and open ones in the order in which they were told.
     pictures: only when they were asked for.
     """
@@ -69,14 +71,27 @@ class Snapshot:
     level_dbfs: float
     peak_dbfs: float
     prediction: Prediction | None
+    stale: bool
     history: tuple[Prediction, ...]
+    came_at: tuple[float, ...]
+    now: float
     events: tuple[Event, ...]
     counters: Counters
     pictures: Pictures | None = None
     activity: ActivityGrid | None = None
 
+    @property
+    def current(self) -> Prediction | None:
+        """The latest prediction, while it is of now."""
+        return None if self.stale else self.prediction
+
+    @property
+    def age_s(self) -> float | None:
+        """How long ago the last sound came that the latest prediction needed; None before the first."""
+        return self.now - self.came_at[-1] if self.came_at else None
+
     def to_json(self, *, history: bool = False, events: int | None = None) -> dict[str, Any]:
-        """Plain JSON types.
+        """Plain JSON types; `prediction` is null when there is none of now.
 
         Args:
             history: the past predictions too, which are many.
@@ -91,7 +106,9 @@ class Snapshot:
             "window_s": self.window_s,
             "level_dbfs": round(self.level_dbfs, 1),
             "peak_dbfs": round(self.peak_dbfs, 1),
-            "prediction": self.prediction.to_json() if self.prediction else None,
+            "prediction": self.current.to_json() if self.current else None,
+            "age_s": None if self.age_s is None else round(self.age_s, 2),
+            "stale": self.stale,
             "events": [event.to_json() for event in shown],
             "counters": self.counters.to_json(),
         }
@@ -112,6 +129,8 @@ def make_snapshot(
     facts: Facts,
     look: Look | None,
     heard: Heard,
+    now: float,
+    stale: bool,
     queue_s: float,
     sample_rate: int,
     pictures: Pictures | None,
@@ -129,7 +148,10 @@ def make_snapshot(
         level_dbfs=dbfs(float((last**2).mean()) ** 0.5) if len(last) else FLOOR_DBFS,
         peak_dbfs=dbfs(float(abs(last).max())) if len(last) else FLOOR_DBFS,
         prediction=heard.latest,
+        stale=stale,
         history=tuple(heard.history),
+        came_at=tuple(heard.came_at),
+        now=now,
         events=heard.tracker.events(),
         counters=heard.counters(queue_s),
         pictures=pictures,

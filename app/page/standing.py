@@ -8,9 +8,6 @@ from app.page.intake import Intake
 from app.page.microphone import status_without_sound
 from classifiers.prediction import Prediction
 
-FRESH_S = 5.0
-"""An answer about sound that ended longer ago is not of now."""
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -29,9 +26,7 @@ class Standing:
         snapshot = self.snapshot
         if not self.hearing or snapshot is None or self.status.state not in (State.LISTENING, State.OVERLOADED):
             return None
-        said, newest = snapshot.prediction, snapshot.pictures
-        stale = said is not None and newest is not None and newest.end_s - said.end_s > FRESH_S
-        return None if stale else said  # stale: from before a gap, and the first window after it is not scored yet
+        return snapshot.current
 
     @property
     def filled(self) -> float:

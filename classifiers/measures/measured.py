@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.calibration import scores_error
-from classifiers.decision import Answers
+from classifiers.decision import KEEP, Answers
 from classifiers.heads import HeadScores
 from classifiers.measures.intervals import Intervals, measure_intervals
 from classifiers.measures.metrics import Metrics, answers, measure
@@ -125,6 +124,11 @@ class Measured:
         )
         return replace(self, slices={**self.slices, column: made})
 
+    def part(self, rows: npt.NDArray[np.intp]) -> Metrics:
+        """The measures of some rows alone, by the same scores and answers."""
+        names, mode = self.metrics.class_names, self.metrics.mode
+        return measure(self.truth[rows], self.scores[rows], names, mode, self.said[rows])
+
     def to_json(self) -> dict[str, Any]:
         """Plain types; see docs/heads.md for the names."""
         return self.metrics.to_json() | {
@@ -147,6 +151,7 @@ def measure_rows(
     rows: RowFacts,
     class_names: tuple[str, ...],
     mode: Mode,
+    keep: float = KEEP,
     patches: PatchEvidence | None = None,
 ) -> Measured:
     """Measure scores in every way.
@@ -156,12 +161,14 @@ def measure_rows(
     Args:
         truth: [n, classes]. rows: [n].
         raw: scores as the head gave them; said, decided: calibrated, and what was made of them.
+        keep: the share of rows with a class that is kept where it is told how much background is accepted.
     """
     has_class = truth.any(axis=1) | (mode == "multi")
     kept = np.flatnonzero(has_class)
     flags, scores, rows = truth[kept] > 0.5, said.scores[kept], rows.select(kept)
     answered = answers(scores, mode) if mode == "single" else decided.present[kept]
     background = not has_class.all()
+    calibration = measure_calibration(flags, scores, mode)
     return Measured(
         truth=truth[kept],
         scores=scores,
@@ -169,13 +176,13 @@ def measure_rows(
         rows=rows,
         metrics=replace(
             measure(flags, scores, class_names, mode, answered),
-            calibration_error=scores_error(flags, scores, mode),
-            calibration_error_before=scores_error(flags, raw.scores[kept], mode),
+            calibration_error=calibration.ece,
+            calibration_error_before=measure_calibration(flags, raw.scores[kept], mode).ece,
         ),
         intervals=measure_intervals(flags, scores, answered, sources=rows.sources, class_names=class_names, mode=mode),
-        calibration=measure_calibration(flags, scores, mode),
+        calibration=calibration,
         confidence=measure_confidence(flags, scores, answered),
-        rejection=measure_rejection(truth, said, decided, class_names) if background else None,
+        rejection=measure_rejection(truth, said, decided, class_names, keep) if background else None,
         known=KnownScores(decided.known[has_class], decided.known[~has_class]) if background else None,
         patches=patches.select(kept) if patches else None,
     )

@@ -39,7 +39,7 @@ class Metrics:
     d_prime: sqrt(2) * z(auc), of the mean auc; None where that is infinite.
     confusion: single: [true][predicted] counts; multi: for each class [[tn, fp], [fn, tp]].
     calibration_error, calibration_error_before: how far scores lie from the share that is right, as measured and before
-        calibration (see `calibration.scores_error`); None where scores are no probabilities.
+        calibration: `reliability.Calibration.ece`; None where nobody measured it.
     """
 
     mode: str

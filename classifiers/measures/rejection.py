@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.background import known_scores
-from classifiers.decision import KEEP, Answers
+from classifiers.decision import Answers
 from classifiers.heads import HeadScores
 from classifiers.measures.metrics import roc_auc
 
@@ -43,7 +43,7 @@ def measure_rejection(
     said: HeadScores,
     answers: Answers,
     class_names: tuple[str, ...],
-    keep: float = KEEP,
+    keep: float,
 ) -> Rejection:
     """Measure calibrated scores of rows with a class and of background, whose truth is all 0. Needs some of each."""
     known, has_class = known_scores(said, "single"), truth.sum(axis=1) > 0

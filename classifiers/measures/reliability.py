@@ -1,7 +1,8 @@
 """Whether scores can be believed as probabilities. Numpy only, pure.
 
 "single": the highest score of each row against whether it is right. "multi": every score of every row and class
-against whether the row has the class, all classes in one pool.
+against whether the row has the class, all classes in one pool. The calibration error is that of this one curve
+wherever it is told: tables, reports, model.json.
 """
 
 from dataclasses import asdict, dataclass
@@ -21,7 +22,8 @@ class Calibration:
 
     of: "highest score" or "scores of all classes".
     n: scores in all. count: [bins]. confidence, right: [bins], mean score and share that is right; None without scores.
-    ece: expected calibration error, the mean of |confidence - right| over bins by their count (Guo et al. 2017).
+    ece: expected calibration error, the mean of |confidence - right| over bins by their count (Guo, Pleiss, Sun and
+        Weinberger, "On calibration of modern neural networks", ICML 2017).
     brier: mean of (score - truth)^2.
     """
 

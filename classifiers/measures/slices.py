@@ -1,5 +1,6 @@
 """The same measures for parts of the rows: by gender, age, language, or whatever else is told of them. Pure."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from classifiers.measures.intervals import Interval, measure_intervals
 from classifiers.measures.metrics import Flags, Metrics, Scores, measure
 
 MAX_SLICES = 30
+MAX_NUMBERS, BANDS = 12, 8
+"""More different numbers than this become bands, of which there are about so many."""
 NOT_STATED = "(not stated)"
 OTHERS = "(all others)"
 
@@ -61,10 +64,13 @@ def measure_slices(
 ) -> list[Slice]:
     """Measures for each value, the most frequent first; beyond MAX_SLICES values the rest are one slice.
 
+    A column of many different numbers, such as ages, is measured in bands, the lowest first.
+
     Args:
         truth, scores, said: [n, classes]; values, sources: [n], a value is "" where nothing is told.
     """
-    ordered = [value for value, _ in Counter(values).most_common()]
+    values, bands = _banded(values)
+    ordered = bands or [value for value, _ in Counter(values).most_common()]
     kept = set(ordered if len(ordered) <= MAX_SLICES else ordered[: MAX_SLICES - 1])
     name_of = {value: (value or NOT_STATED) if value in kept else OTHERS for value in ordered}
     name_of_row = np.array([name_of[value] for value in values])
@@ -78,3 +84,28 @@ def measure_slices(
         )
         made.append(Slice(name, len(set(part)), metrics, intervals.overall[headline_measure(mode)]))
     return made
+
+
+def _banded(values: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """Many different numbers as bands of equal width: "20 to under 30"; and the bands in their order.
+
+    Returns:
+        the values as they are and no bands where they are few or no numbers; "" stays, and comes last.
+    """
+    numbers = {value: _number(value) for value in set(values) if value}
+    known = [number for number in numbers.values() if number is not None]
+    if len(known) < len(numbers) or len(set(known)) <= MAX_NUMBERS:
+        return values, []
+    least = (max(known) - min(known)) / BANDS
+    width = next(step for step in (m * 10.0**e for e in range(-9, 16) for m in (1, 2, 5)) if step >= least)
+    band = {value: math.floor(number / width) for value, number in numbers.items() if number is not None}
+    name = {b: f"{b * width:g} to under {(b + 1) * width:g}" for b in sorted(set(band.values()))}
+    banded = [name[band[value]] if value else "" for value in values]
+    return banded, [*name.values(), *([""] if "" in banded else [])]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return number if math.isfinite(number := float(text)) else None
+    except ValueError:
+        return None

@@ -9,6 +9,7 @@ from classifiers.report.numbers import format_number
 from classifiers.report.page import how_measured_by
 from classifiers.report.templates import render
 
+REJECTED = ("auc", "accepted_at_keep")
 SHORT = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mAP": "mAP", "auc": "AUC"}
 
 
@@ -22,7 +23,7 @@ def render_csv(made: Comparison) -> str:
     for row in made.heads:
         measures = [row.measures.get(name) for name in OVERALL]
         values = [value for m in measures for value in ((m.mean, m.spread, *_ends(m.interval)) if m else (None,) * 4)]
-        rejected = [row.rejected.get(name) for name in ("auc", "accepted_at_keep")]
+        rejected = [row.rejected.get(name) for name in REJECTED]
         writer.writerow(
             [row.head, *values, row.behind, *_ends(row.interval), *rejected, row.fit_s, row.predict_s, row.refused]
         )
@@ -31,14 +32,14 @@ def render_csv(made: Comparison) -> str:
 
 def render_markdown(made: Comparison) -> str:
     """The table of heads, and below it how to read it."""
-    background = ["background AUC"] if made.background else []
+    background = ["background AUC", let_in(made)] if made.background else []
     heads = ["head", *SHORT.values(), f"behind the best in {SHORT[made.by]}", *background, "fit", "predict"]
     table = [heads, ["---"] * len(heads)]
     for row in made.heads:
         if row.refused:
             continue
         measures = [_mean_and_spread(row.measures[name]) for name in OVERALL]
-        rejected = [format_number(row.rejected.get("auc"))] if made.background else []
+        rejected = [format_number(row.rejected.get(name)) for name in REJECTED] if made.background else []
         table.append(
             [row.head, *measures, behind_text(row), *rejected, seconds_text(row.fit_s), seconds_text(row.predict_s)]
         )
@@ -50,9 +51,9 @@ def render_markdown(made: Comparison) -> str:
 
 
 HOW_TO_READ = (
-    "Mean ± standard deviation over folds and seeds. Behind the best: the difference over all test rows taken "
-    "together, with a 95 % interval over sources, rows paired; an interval that holds 0 says that the two "
-    "cannot be told apart. Seconds are of one fold."
+    "Mean ± standard deviation over folds and seeds; a fold's calibration and thresholds come from the others. Behind "
+    "the best: the difference over all test rows taken together, with a 95 % interval over sources, rows paired; an "
+    "interval that holds 0 says that the two cannot be told apart. Seconds are of one fold."
 )
 
 
@@ -72,6 +73,7 @@ def render_page(made: Comparison, *, store: str, command: str) -> str:
         scale=scale,
         classes=_classes(good),
         how_to_read=HOW_TO_READ,
+        let_in=let_in(made),
         seconds_text=seconds_text,
         store=store,
         command=command,
@@ -88,8 +90,13 @@ def describe(made: Comparison) -> str:
     return (
         f"{heads} head{'s' * (heads != 1)} for {len(made.class_names)} classes ({made.title}) on {made.encoder} "
         f"embeddings: {rows}, of {made.sources:,} sources. Measured on "
-        f"{how_measured_by(made.protocol, len(made.folds))}{seeds}."
+        f"{how_measured_by(made.protocol, len(made.folds))}{seeds}: {made.tested:,} rows."
     )
+
+
+def let_in(made: Comparison) -> str:
+    """The head of the column that says how much background is accepted."""
+    return f"let in, {made.keep:.0%} kept"
 
 
 def behind_text(row: Compared) -> str:

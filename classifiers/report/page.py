@@ -129,13 +129,15 @@ def render_card(info: BundleInfo) -> str:
         "",
         f"- It knows its classes only: {_of_other_sounds(info)}.",
         f"- It takes vectors of the encoder {info.spec.encoder} and refuses others.",
-        "- The measures hold for sounds like those it was trained on.",
+        *(["- The measures hold for sounds like those it was trained on."] if metrics else []),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _of_other_sounds(info: BundleInfo) -> str:
     """What becomes of sounds that are none of the classes."""
+    if not info.decided:
+        return f"of other sounds nobody measured what it says. {info.caveat[:1].upper()}{info.caveat[1:]}"
     if info.class_set.mode == "multi":
         return "of other sounds it says none when all scores are low"
     if info.background:
@@ -166,8 +168,9 @@ def headline(metrics: Metrics) -> list[tuple[str, str, str]]:
 def _calibration_line(metrics: Metrics) -> list[tuple[str, str, str]]:
     if metrics.calibration_error is None:
         return []
-    before = format_number(metrics.calibration_error_before)
-    meaning = f"between a score and how often it is right; before calibration {before}"
+    meaning = "between a score and how often it is right"
+    if metrics.calibration_error_before != metrics.calibration_error:
+        meaning += f"; before calibration {format_number(metrics.calibration_error_before)}"
     return [("calibration error", format_number(metrics.calibration_error), meaning)]
 
 

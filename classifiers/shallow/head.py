@@ -75,7 +75,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     native = data.mode in family.native and not settings.one_vs_rest and (data.mode == "single" or classes > 1)
     problem = _Problem(row.name, family, data, native, seed)
     folds = inner_folds(row.name, data, settings.folds, seed, needed=True) if family.calibrated else None
-    with _quiet():
+    with _quiet(), _refused(row.name):
         pooling, parameters, score = _choose(_for_search(problem), settings, space, progress)
         x = pool(data.vectors, data.mask, pooling)
         transforms = make_transforms(family, parameters, x.shape, seed)
@@ -85,6 +85,17 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     chosen = {"pooling": pooling, **parameters, "inner_score": score}
     kept = Machines(settings.family, data.mode, pooling, native, transforms, machines)
     return FittedMachines(kept, {**asdict(settings), "chosen": chosen})
+
+
+@contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """What scikit-learn says of a value that a parameter cannot have, as the mistake of whoever gave it."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error).__name__ != "InvalidParameterError":
+            raise
+        raise UsageError(f"--set: head {name}: {error} See data/search_spaces/shallow.toml for values") from error
 
 
 def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> Machines | LightMachines:
@@ -164,10 +175,6 @@ def _check(name: str, settings: ShallowSettings, family: Family, data: TrainingD
         raise UsageError(f"--set pooling: must be auto or one of {', '.join(POOLINGS)}, got {settings.pooling!r}")
     if settings.one_vs_rest and settings.family == "xgboost":
         raise UsageError(f"--set one_vs_rest: {name} keeps one machine for all classes; leave it out")
-    if settings.folds < 2 or settings.trials < 0:
-        raise UsageError(
-            f"--set folds, trials: at least 2 folds and 0 trials, got {settings.folds} and {settings.trials}"
-        )
     classes = data.targets.shape[1]
     if classes > family.most_classes:
         raise UsageError(

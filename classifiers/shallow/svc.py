@@ -18,6 +18,7 @@ from classifiers.shallow.light import squared_distances
 from classifiers.shallow.machines import FittedMachines, Machines
 from classifiers.shallow.pooling import Floats, pool
 from classifiers.shallow.search import inner_score
+from ingest.errors import UsageError
 
 __all__ = ["SvcSettings", "fit", "load"]
 
@@ -47,7 +48,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     Beyond MAX_ROWS rows it is the head `rbf-nystroem` that is trained, which standard error is told.
 
     Raises:
-        UsageError: a class with sounds of fewer than two sources.
+        UsageError: a class with sounds of fewer than two sources, or a setting that is none.
     """
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
@@ -60,6 +61,10 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
         )  # fmt: skip
         nystroem = replace(row, settings={"family": "rbf-nystroem", "pooling": POOLING})
         return fit_shallow(nystroem, data, {}, seed, progress)
+    if min(*settings.costs, *settings.gammas) <= 0:
+        raise UsageError(
+            f"--set costs, gammas: must be above 0, got {list(settings.costs)} and {list(settings.gammas)}"
+        )
     folds = inner_folds(row.name, data, settings.folds, seed, needed=True)
     assert folds is not None
     features = pool(data.vectors, data.mask, POOLING)

@@ -1,6 +1,7 @@
 """Recipes: every file is whole, the runner skips what is done, says what failed, and goes on after a kill."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from app import recipe_run
 from app.cli import earshot, main
 from app.recipe import Recipe, Step, kind_of, read_recipe, recipe_names
 from app.recipe_report import render_recipe, table_rows, text_table
@@ -111,7 +113,9 @@ def test_a_run_ends_in_a_table_and_the_next_one_keeps_it_all(small, tmp_path):
     assert [(row.name, row.n) for row in rows] == [("one", 18), ("one", 90), ("two", 12)]
     assert all(row.accuracy is not None and row.accuracy > 0.8 for row in rows)
     assert text_table(rows).count("\n  one ") == 2
+    assert [row.measured for row in rows] == ["one fifth", "all of emb", "one fifth"]
     page = render_recipe(recipe, rows, again)
+    assert "--quick" not in page and "the numbers are worth less" in render_recipe(recipe, rows, again, quick=True)
     assert 'href="one/report.html"' in page
     assert "earshot train" in page and "http" not in page
 
@@ -125,6 +129,26 @@ def test_what_changed_or_vanished_is_done_again_with_all_that_reads_it(small, tm
         path.unlink()
     (out / "one").rmdir()
     assert states(run(recipe, data, out, quick=True)) == ["done", "done", "kept"]
+
+
+def test_a_kill_between_a_step_done_again_and_its_reader_leaves_no_old_result(small, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    recipe, data, out = read_recipe(str(small[0])), small[1], tmp_path / "out"
+    run(recipe, data, out)
+    shutil.rmtree(out / "one")
+    with pytest.raises(Killed), monkeypatch.context() as patch:
+        write = recipe_run._write_record
+
+        def write_and_die(*arguments: object) -> None:
+            write(*arguments)
+            raise Killed
+
+        patch.setattr(recipe_run, "_write_record", write_and_die)
+        run(recipe, data, out)
+    assert states(run(recipe, data, out)) == ["kept", "done", "kept"]
+    assert states(run(recipe, data, out)) == ["kept", "kept", "kept"]
 
 
 def test_a_step_that_fails_says_why_and_only_what_needs_it_is_left_out(small, tmp_path, capsys):

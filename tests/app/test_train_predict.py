@@ -54,7 +54,7 @@ def generated_store(folder: Path, **changes: int) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def small_grid() -> object:
     patch = pytest.MonkeyPatch()
-    patch.setattr(svc.fit, "__defaults__", (svc.SvcSettings(costs=(1.0, 10.0), gammas=(0.1, 1.0)),))
+    patch.setattr(svc.SvcSettings.__init__, "__defaults__", ((1.0, 10.0), (0.1, 1.0), 3))
     yield
     patch.undo()
 
@@ -109,6 +109,16 @@ def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--classes", "no such thing"], "--classes"),
         (["--classes", "Siren;Jackhammer"], "no row has 'Jackhammer'"),
         (["--protocol", "folds"], "use --protocol cv5"),
+        (["--classes", "Dogg;Bird"], "no row has the label 'Dogg'; did you mean 'Dog'?"),
+        (["--classes", "city10"], "no row has any of the 10 classes (of 90 rows, labelled Dog, Siren, Bird)"),
+        (["--head", "svc", "--set", "folds=0"], "--set folds: must be 2 or more, got 0"),
+        (["--head", "svc", "--set", "costs=[]"], "--set costs: takes one value or more like [1.0, 10.0]"),
+        (["--head", "svc", "--set", "costs=['a']"], "--set costs: takes a list like [1.0, 10.0]"),
+        (["--head", "svc", "--set", "gammas=[-0.1]"], "--set gammas: must be 0 or more, got -0.1"),
+        (["--head", "svc", "--set", "gammas=[0]"], "must be above 0"),
+        (["--head", "logistic", "--set", "C=-1.0", "--set", "search=none"], "The 'C' parameter of LogisticRegression"),
+        (["--head", "cnn", "--set", "dropout=1.5"], "--set dropout: must be 0 to 0.99, got 1.5"),
+        (["--head", "cnn", "--set", "batch=0"], "--set batch: must be 1 or more, got 0"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
@@ -135,6 +145,24 @@ def test_evaluate_measures_and_reports(model: Path, tmp_path: Path, capsys: pyte
     assert {"precision", "recall", "f1", "ap", "support"} <= said["per_class"]["Dog"].keys()
     assert said["n"] == 30
     assert "Measured on" in (tmp_path / "r.html").read_text()
+
+
+def test_an_empty_store_is_named(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    EmbeddingStore.create(tmp_path / "empty", make_spec())
+    for command in (["train", tmp_path / "empty", "--out", tmp_path / "m"], ["evaluate", model, tmp_path / "empty"]):
+        code, out, err = run(capsys, *command)
+        assert (code, out) == (2, "")
+        assert "the store has no rows" in err.splitlines()[-1]
+
+
+def test_a_model_of_which_nothing_was_measured_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, model = generated_store(tmp_path / "emb"), tmp_path / "m"
+    _, out, _ = run(capsys, "train", store, "--head", "svc", "--protocol", "none", "--out", model)
+    assert "note: nothing was measured when this model was made" in out
+    _, out, err = run(capsys, "evaluate", model, store, "--json", "--report", tmp_path / "r.html")
+    assert "the best class is always the answer" in json.loads(out)["caveat"]
+    assert err.startswith(f"note: {model}: nothing was measured")
+    assert "the best class is always the answer" in (tmp_path / "r.html").read_text()
 
 
 def test_evaluate_on_training_rows_warns(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +236,9 @@ class TestPredict:
         paths = [sounds / "nowhere.wav", sounds / "short.wav"]
         code, out, err = run(capsys, "predict", yamnet_model, *paths, "--weights", shared / "models", "--top", 1)
         assert code == 1
-        assert "nowhere.wav" in err.splitlines()[0]
+        note, error, *_ = err.splitlines()
+        assert note.startswith(f"note: {yamnet_model}: nothing was measured")
+        assert "nowhere.wav" in error
         path, window = out.splitlines()
         assert path.endswith("short.wav")
         assert "0:00.0 - 0:00.5" in window

@@ -85,6 +85,11 @@ def test_a_balanced_set_has_as_many_rows_without_as_with_and_no_relatives() -> N
     assert (make_targets(labels, class_set).rows == targets.rows).all()
     few = make_targets([(speech,)] * 9 + [(dog,)] * 2, class_set)
     assert (len(few.rows), few.values.sum()) == (4, 2)
+    for need_all in (True, False):
+        with pytest.raises(UsageError, match=r"as many rows without Speech as with it.*of 2 rows none.*embed other"):
+            make_targets([(speech,), (speech, "x")], class_set, need_all=need_all)
+    with pytest.raises(UsageError, match="no row has 'Speech'"):
+        make_targets([("x",)], class_set)
     with pytest.raises(FormatError, match="balanced"):
         ClassSet("t", "single", AB_C.classes, balanced=True)
 
@@ -129,6 +134,12 @@ def test_names_mean_the_stores_labels_first_then_audiosets() -> None:
     assert [c.mids for c in class_set.classes] == [("Rooster",), ("/m/0bt9lr",)]
     assert class_set.mode == "single"
     assert resolve_class_set("Dog", [()]).mode == "multi"
+    assert resolve_class_set("dog;ROOSTER", [("Rooster",), ("/m/0bt9lr",)]).classes[1].mids == ("Rooster",)
+    assert resolve_class_set("Dog", [("dog",), ("/m/0bt9lr",)]).classes[0].mids == ("/m/0bt9lr",)
+    assert resolve_class_set("Dog", [("dog",)]).classes[0].mids == ("dog",)
+    assert resolve_class_set("Dog;Bird;Dog", [("Dog",)]).names == ("Dog", "Bird")
+    with pytest.raises(UsageError, match="did you mean 'Door slam'"):
+        resolve_class_set("Door slamm", [("Door slam",)])
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:

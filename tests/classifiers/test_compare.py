@@ -44,17 +44,30 @@ class Nearest:
         scores = np.exp(-(far - far.min(axis=1, keepdims=True)) / 10)
         return HeadScores((scores / scores.sum(axis=1, keepdims=True)).astype(np.float32))
 
+    def save(self, folder: Path) -> None:
+        """Nothing is ever saved."""
+
+
+class Timid(Nearest):
+    """Knows well which rows have its one class, and never scores above .1."""
+
+    def predict(self, vectors: np.ndarray, mask: np.ndarray) -> HeadScores:
+        far = np.linalg.norm(self._pool(vectors, mask) - self.means[0], axis=1)
+        return HeadScores(np.float32(0.1) * np.exp(-far / 50).astype(np.float32)[:, None])
+
 
 @pytest.fixture(autouse=True)
 def few_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of three heads that learn in no time: a good one, a bad one, and one that refuses all data."""
 
-    def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: object) -> Nearest:
+    def fit(
+        row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: object
+    ) -> Nearest | Timid:
         if row.name == "picky":
             raise UsageError("picky: takes at most 3 rows; choose another head")
         noise = {**row.settings, **changes}["noise"]
         FITS.append((noise, seed, frozenset(data.sources)))
-        return Nearest(data, noise, seed)
+        return (Timid if row.name == "timid" else Nearest)(data, noise, seed)
 
     module = ModuleType("tests_nearest")
     module.fit = fit  # type: ignore[attr-defined]
@@ -103,6 +116,38 @@ def test_two_names_of_one_head_cannot_be_told_apart(tmp_path: Path) -> None:
     result = compare(make_table(60), make_spec(), CompareSettings(heads=("good", "twin")), tmp_path)
     assert [row.behind for row in result.heads] == [0, 0]
     assert result.heads[1].interval == (0, 0)
+
+
+def test_mean_spread_and_interval_are_of_the_same_answers(tmp_path: Path) -> None:
+    heads.HEADS["timid"] = replace(heads.HEADS["good"], name="timid")
+    (row,) = compare(make_table(150), make_spec(), CompareSettings(("timid",), classes="Dog"), tmp_path).heads
+    measure = row.measures["balanced_accuracy"]
+    assert measure.mean is not None and measure.interval is not None and row.metrics is not None
+    assert row.metrics.balanced_accuracy > 0.8  # at .5 nothing would be present, and this one half
+    assert measure.mean == pytest.approx(row.metrics.balanced_accuracy, abs=0.05)
+    assert measure.interval[0] <= measure.mean <= measure.interval[1]
+
+
+def test_background_accepted_is_told_at_the_share_that_is_asked_for(tmp_path: Path) -> None:
+    table = make_table(150, classes=("Dog", "Siren", "Bird", "Rain"))
+    accepted = []
+    for keep in (0.3, 0.9):
+        settings = CompareSettings(("bad",), classes="Dog;Siren;Bird", background=30, keep=keep)
+        result = compare(table, make_spec(), settings, tmp_path)
+        accepted.append(result.heads[0].rejected["accepted_at_keep"])
+        assert f"| let in, {keep:.0%} kept |" in render_markdown(result)
+        check_page(render_page(result, store="emb", command="earshot compare emb"))
+    assert accepted[0] < accepted[1]
+
+
+@pytest.mark.parametrize(("protocol", "rows"), [("split", 22), ("cv5", 114)])
+def test_how_many_rows_were_tested_is_told(tmp_path: Path, protocol: Any, rows: int) -> None:
+    table = make_table(150, classes=("Dog", "Siren", "Bird", "Rain"))
+    settings = CompareSettings(("good",), classes="Dog;Siren;Bird", background=30, protocol=protocol)
+    result = compare(table, make_spec(), settings, tmp_path)
+    assert result.heads[0].metrics is not None
+    assert result.tested == result.to_json()["tested"] == result.heads[0].metrics.n == rows
+    assert f"{rows} rows." in render_markdown(result)
 
 
 def test_all_heads_learn_from_the_same_splits_and_seeds_differ(tmp_path: Path) -> None:

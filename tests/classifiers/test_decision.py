@@ -9,19 +9,18 @@ from hypothesis import strategies as st
 
 from classifiers.background import known_scores
 from classifiers.calibration import (
-    calibration_error,
     fit_sigmoid,
     fit_temperature,
     log_scores,
     logit,
     mean_nll,
-    scores_error,
     sigmoid,
     softmax,
 )
 from classifiers.decision import Decision, cross_fitted, fit_decision, select_scores
 from classifiers.heads import HeadScores
 from classifiers.measures.rejection import measure_rejection
+from classifiers.measures.reliability import measure_calibration
 
 N, CLASSES = 400, 4
 SEEDS = st.integers(0, 10_000)
@@ -82,12 +81,16 @@ def test_calibration_mends_a_head_that_is_too_sure() -> None:
     fresh, unseen = single(1, background=False)
     decision = fit_decision(truth, said, "single")
     assert decision.temperature > 1.5
-    before = scores_error(fresh, unseen.scores, "single")
-    assert scores_error(fresh, decision.calibrated(unseen).scores, "single") < before / 2
+    before = error_of(fresh, unseen.scores, "single")
+    assert error_of(fresh, decision.calibrated(unseen).scores, "single") < before / 2
     truth, said = multi(0)
     fresh, unseen = multi(1)
     after = fit_decision(truth, said, "multi").calibrated(unseen)
-    assert scores_error(fresh, after.scores, "multi") < scores_error(fresh, unseen.scores, "multi") / 3
+    assert error_of(fresh, after.scores, "multi") < error_of(fresh, unseen.scores, "multi") / 3
+
+
+def error_of(truth: np.ndarray, scores: np.ndarray, mode: str) -> float:
+    return measure_calibration(truth > 0.5, scores, mode).ece
 
 
 def test_the_sigmoid_finds_what_made_the_data_and_agrees_with_scikit_learn() -> None:
@@ -173,7 +176,11 @@ def test_rejection_by_hand() -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    assert calibration_error([0.9] * 10, [1] * 9 + [0]) == pytest.approx(0)
-    assert calibration_error([0.9] * 10, [1] * 5 + [0] * 5) == pytest.approx(0.4)
+    ten = np.full((10, 1), 0.9)
+    assert error_of(np.array([[1]] * 9 + [[0]]), ten, "multi") == pytest.approx(0)
+    assert error_of(np.array([[1]] * 5 + [[0]] * 5), ten, "multi") == pytest.approx(0.4)
+
+
+def test_logit_and_sigmoid_undo_each_other_and_scores_are_chosen() -> None:
     np.testing.assert_allclose(sigmoid(logit([0.1, 0.5, 0.9])), [0.1, 0.5, 0.9])
     assert len(select_scores(single(0)[1], np.arange(N) < 7).scores) == 7

@@ -193,6 +193,22 @@ def test_slices_are_measured_apart_and_missing_values_are_one() -> None:
     assert made[1].to_json()["interval"] == {"accuracy": (1.0, 1.0)}
 
 
+def test_many_different_numbers_are_bands_in_their_order() -> None:
+    ages = [str(18 + i % 60) for i in range(120)]
+    truth = np.eye(3)[np.arange(120) % 3] > 0
+    common = {"sources": [str(i) for i in range(121)], "class_names": NAMES, "mode": "single"}
+    made = measure_slices(truth, truth * 0.9, truth, values=ages, **common)
+    assert [(part.value, part.metrics.n) for part in made] == [
+        ("10 to under 20", 4), *((f"{d} to under {d + 10}", 20) for d in (20, 30, 40, 50, 60)), ("70 to under 80", 16),
+    ]  # fmt: skip
+    ages[::3] = [""] * 40
+    assert measure_slices(truth, truth * 0.9, truth, values=ages, **common)[-1].value == NOT_STATED
+    few = [str(i % 3) for i in range(120)]
+    assert {part.value for part in measure_slices(truth, truth * 0.9, truth, values=few, **common)} == {"0", "1", "2"}
+    ages[1] = "old"
+    assert "20 to under 30" not in {m.value for m in measure_slices(truth, truth * 0.9, truth, values=ages, **common)}
+
+
 def test_too_many_values_share_a_slice() -> None:
     truth = np.eye(3)[np.arange(120) % 3] > 0
     values = [f"v{i % 60}" for i in range(120)]

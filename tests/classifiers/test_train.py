@@ -11,7 +11,7 @@ from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, s
 from classifiers.prediction import make_predictions
 from classifiers.report.numbers import format_number
 from classifiers.report.page import render_card, render_report
-from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, train
+from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, prepare, train
 from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
@@ -63,6 +63,19 @@ def test_without_a_protocol_nothing_is_measured(tmp_path: Path) -> None:
     assert read_info(tmp_path / "m").metrics is None
     assert "Nothing was measured" in render_report(result.info, None)
     assert "Nothing was measured" in render_card(result.info)
+
+
+@pytest.mark.parametrize(
+    ("classes", "how"), [("Dog", "present from a score of 0.5 on"), (None, "the best class is always the answer")]
+)
+def test_a_model_of_which_nothing_was_measured_says_so_wherever_it_is_shown(classes: str | None, how: str) -> None:
+    result = train(make_table(), make_spec(), replace(SETTINGS, classes=classes, protocol="none"))
+    assert how in result.info.caveat
+    assert "--protocol but none" in result.info.caveat
+    assert how in render_card(result.info)
+    assert how in render_report(result.info, None)
+    assert replace(result.info, protocol="cv5").caveat == ""
+    assert 'class="caveat"' not in render_report(replace(result.info, protocol="cv5"), None)
 
 
 def test_progress_ends_at_one() -> None:
@@ -233,6 +246,15 @@ def test_background_is_learnt_measured_and_rejected(tmp_path: Path) -> None:
         assert (answer[:60] >= 0).mean() > 0.7
 
 
+def test_the_share_to_keep_travels_with_the_bundle(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, classes=";".join(CLASSES), background=40, keep=0.5, protocol="split")
+    result = train(with_strangers(90, 60), make_spec(), settings)
+    save_bundle(tmp_path / "m", result.info, result.head, sources=result.sources, pages={})
+    for measured in (result.measured, evaluate(load_bundle(tmp_path / "m"), with_strangers(60, 30, seed=9))):
+        assert measured is not None and measured.rejection is not None
+        assert measured.rejection.keep == 0.5
+
+
 def test_background_that_cannot_be_had_is_refused() -> None:
     with pytest.raises(UsageError, match="all 90 rows have a class"):
         train(make_table(), make_spec(), replace(SETTINGS, background=5))
@@ -268,7 +290,8 @@ def test_the_report_escapes_names() -> None:
 
 def test_a_report_of_more_classes_than_a_matrix_holds_can_be_searched() -> None:
     table = make_table(360, classes=tuple(f"class {i:02}" for i in range(60)))
-    result = train(table, make_spec(), replace(SETTINGS, protocol="split"))
+    quick = {"search": "none", "pooling": "mean"}
+    result = train(table, make_spec(), TrainSettings(head="complement-nb", protocol="split", head_changes=quick))
     text = render_report(result.info, result.measured)
     page = check_page(text)
     assert 'class="matrix"' not in text
@@ -282,6 +305,8 @@ def test_one_class_among_others_is_a_yes_or_no() -> None:
     result = train(table, make_spec(), replace(SETTINGS, classes="Bird"))
     assert result.info.class_set.mode == "multi"
     assert result.info.trained_on["rows"] == 120
+    assert result.measured is not None
+    assert result.measured.metrics.calibration_error == result.measured.calibration.ece
     assert "elsewhere.emb" in render_report(result.info, result.measured, measured_on="elsewhere.emb")
 
 
@@ -303,6 +328,40 @@ def test_a_class_of_one_source_is_named() -> None:
     table = make_table(12, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
     with pytest.raises(UsageError, match="class 'Bell' has sounds of one source only"):
         train(table, make_spec(), SETTINGS)
+
+
+def in_folds(table: EmbeddingTable, **fold_of_class: int) -> EmbeddingTable:
+    """The table in three folds, some classes in one of them only."""
+    spread = np.arange(len(table)) // 2 // len(CLASSES) % 3
+    folds = [fold_of_class.get(mids[0], fold) for mids, fold in zip(table.mids, spread, strict=True)]
+    return replace(table, folds=np.array(folds, np.int32))
+
+
+def test_a_fold_without_rows_of_the_classes_is_left_out_or_measured_as_what_it_is() -> None:
+    table = in_folds(make_table(120, classes=(*CLASSES, "Rain")), Rain=7)
+    result = train(table, make_spec(), replace(SETTINGS, classes=";".join(CLASSES)))
+    assert [fold["name"] for fold in result.info.folds] == ["fold 0", "fold 1", "fold 2"]
+    result = train(table, make_spec(), replace(SETTINGS, classes="Dog"))
+    last = result.info.folds[-1]
+    assert (last["name"], last["n"], last["mAP"]) == ("fold 7", 30, None)
+    assert last["accuracy"] > 0.8
+    with pytest.raises(UsageError, match=r"--background: fold 7 has no rows of the classes to test"):
+        train(table, make_spec(), replace(SETTINGS, classes=";".join(CLASSES), background=20))
+
+
+@pytest.mark.parametrize(
+    ("classes", "fold_of_class", "message"),
+    [
+        ("Dog;Siren;Bird", {"Dog": 1}, "without fold 1 no row with 'Dog' would be left"),
+        ("Dog", {"Dog": 1}, "without fold 1 no row with 'Dog' would be left"),
+        ("Dog", {"Dog": 1, "Siren": 0, "Bird": 0}, "without fold 0 only rows with 'Dog' would be left"),
+    ],
+)
+def test_folds_that_cannot_teach_a_class_are_refused_before_anything_is_trained(
+    classes: str, fold_of_class: dict[str, int], message: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{message}.*--protocol cv5"):
+        prepare(in_folds(make_table(), **fold_of_class), make_spec(), TrainSettings(classes=classes))
 
 
 def test_background_of_one_recording_is_refused_before_anything_is_trained() -> None:

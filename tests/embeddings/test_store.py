@@ -61,7 +61,7 @@ rows_of_any_kind = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rows_of_any_kind, st.integers(1, 400), st.integers(1, 5))
 def test_what_goes_in_comes_out(kind: tuple[str, list], row_group_bytes: int, per_part: int) -> None:
     dtype, drawn = kind

@@ -84,6 +84,7 @@ def done(out: Path) -> int:
         return ledger.counts()[State.DONE]
 
 
+@pytest.mark.slow
 def test_interrupted_from_the_keyboard_it_ends_soon_and_leaves_nothing_running(tmp_path: Path) -> None:
     with serve({"chirp.wav": wav(chirp(12.0, 16_000))}) as server:
         process = subprocess.Popen(

@@ -155,10 +155,10 @@ def test_rays_options_without_ray_are_a_mistake(values: dict) -> None:
 
 def test_the_options_arrive_as_one_argument() -> None:
     @click.command()
-    @click.argument("name")
+    @click.argument("model")
     @engine_options(local_workers="Threads.", stall_minutes=2)
-    def command(name: str, engine: EngineSettings) -> None:
-        click.echo(f"{name} {engine}")
+    def command(model: str, engine: EngineSettings) -> None:
+        click.echo(f"{model} {engine}")
 
     line = ["x", "--engine", "ray", "--workers", "3", "--ray-address", "head:6379", "--gpus-per-worker", "0.5"]
     said = CliRunner().invoke(command, line).output

@@ -130,6 +130,8 @@ def test_openapi_describes_what_is_answered(server: Server) -> None:
         for one in examples.values():
             ErrorOut.model_validate(one["value"])
     assert {"multipart/form-data", "audio/wav", "audio/webm"} <= post["requestBody"]["content"].keys()
+    schemas = description["components"]["schemas"]
+    assert "stale" in schemas["StateMessage"]["required"] and "age_s" in schemas["PredictionMessage"]["required"]
 
 
 def test_what_is_not_there_has_an_error_of_the_same_form(server: Server) -> None:

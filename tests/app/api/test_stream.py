@@ -16,10 +16,14 @@ import soundfile
 import websockets
 from websockets.asyncio.client import connect
 
+from app.api.schema import PredictionMessage, StateMessage
+from app.api.settings import ApiSettings
+from app.api.stream import _write
 from app.live.engine import load_engine
 from classifiers.bundle import load_bundle
 from ingest.audio import read_clip
 from tests.app.api.conftest import KEY, Server, TrainedModel
+from tests.app.live.doubles import Bench, noise
 from tests.ingest.sounds import write, write_av
 
 Messages = list[dict[str, Any]]
@@ -120,6 +124,42 @@ def test_what_a_recorder_in_a_browser_writes(server: Server, mixed: Path, tmp_pa
     pairs = zip(of(messages, "prediction"), of(truth, "prediction"), strict=False)
     same = [ours["answer"] == theirs["answer"] for ours, theirs in pairs]
     assert len(same) >= 15 and np.mean(same) > 0.7
+
+
+def test_a_stale_prediction_is_told_to_be_stale() -> None:
+    """On a clock of our own: ten seconds of sound, then nothing, until the state says that the answer is not of now."""
+
+    class Socket:
+        def __init__(self) -> None:
+            self.sent: Messages = []
+
+        async def send_text(self, text: str) -> None:
+            self.sent.append(json.loads(text))
+
+    async def listen() -> Messages:
+        bench, socket = Bench(), Socket()
+        listening = bench.hub.open()
+        writing = asyncio.create_task(_write(socket, listening, ApiSettings(), None))  # type: ignore[arg-type]
+        bench.play(listening, noise(10))
+        while not of(socket.sent, "prediction"):
+            await asyncio.sleep(0)
+        bench.clock.now += 6
+        while not any(message["stale"] for message in of(socket.sent, "state")):
+            await asyncio.sleep(0.01)
+        listening.close("over")
+        await writing
+        return socket.sent
+
+    messages = asyncio.run(listen())
+    (said,) = of(messages, "prediction")
+    assert said["age_s"] == pytest.approx(10 - 9.615, abs=0.1)
+    assert [(m["state"], m["stale"]) for m in of(messages, "state")] == [
+        ("listening", False), ("no_audio", True), ("ended", True),
+    ]  # fmt: skip
+    assert [m["age_s"] for m in of(messages, "state")][:2] == pytest.approx([said["age_s"], said["age_s"] + 6])
+    for message in of(messages, "state"):
+        StateMessage.model_validate(message)
+    PredictionMessage.model_validate(said)
 
 
 def test_half_a_window_is_scored_at_the_end(server: Server, trained: TrainedModel) -> None:
@@ -228,6 +268,7 @@ def test_a_client_that_leaves_frees_its_place_at_once(strict: Server) -> None:
         strict.wait_until(lambda health: health["streams"] == 0)
 
 
+@pytest.mark.slow
 def test_who_sends_nothing_is_let_go(strict: Server) -> None:
     begin = time.monotonic()
     messages, closed = run(strict, None, [])

@@ -89,6 +89,40 @@ def test_audio_that_comes_back_by_itself_starts_afresh_too() -> None:
     assert snapshot.filled_s == pytest.approx(1, abs=0.05)
 
 
+def test_a_prediction_from_before_a_gap_is_not_told_as_of_now() -> None:
+    bench = Bench()
+    listening = bench.hub.open()
+    assert not listening.snapshot().stale
+    bench.play(listening, noise(10))
+    said = listening.snapshot().to_json()
+    assert (said["prediction"]["start_s"], said["stale"]) == (0, False)
+    assert said["age_s"] == pytest.approx(10 - 9.615, abs=0.1)
+    bench.clock.now += 3  # longer than a stream may stall, less than a prediction is of now
+    bench.play(listening, noise(1, seed=1))
+    said = listening.snapshot().to_json(history=True)
+    assert (said["prediction"], said["stale"]) == (None, True)
+    assert said["age_s"] == pytest.approx(10 - 9.615 + 4, abs=0.1)
+    assert len(said["history"]) == 1
+    bench.play(listening, noise(9, seed=2))
+    assert listening.snapshot().to_json()["prediction"]["start_s"] == pytest.approx(13, abs=0.1)
+
+
+def test_a_prediction_grows_old_a_reconnect_makes_it_stale_and_so_does_the_end() -> None:
+    bench = Bench()
+    listening = bench.hub.open()
+    for then in (listening.reconnect, listening.close):
+        bench.play(listening, noise(11))
+        assert not listening.snapshot().stale
+        bench.clock.now += 4
+        assert not listening.snapshot().stale
+        bench.clock.now += 1
+        assert listening.snapshot().stale
+        bench.play(listening, noise(11))
+        assert not listening.snapshot().stale
+        then()
+        assert listening.snapshot().stale
+
+
 def test_overloaded_tells_how_much_was_lost_and_forgets_it() -> None:
     bench = Bench(at_once=False)
     listening = bench.hub.open()

@@ -1,0 +1,110 @@
+"""The options that say what is to be learned and how that is measured, shared by `earshot train` and `earshot compare`.
+
+@problem_options("auto", "folds", "cv5")
+def command(store: Path, problem: ProblemOptions, ...):
+    settings = TrainSettings(**problem.settings(), head=head)
+"""
+
+import tomllib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.commands.gathering import Decorator, gather
+from ingest.errors import UsageError
+
+if TYPE_CHECKING:
+    from classifiers.protocol import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemOptions:
+    """The options as given; see their help."""
+
+    classes: str | None
+    background: str
+    keep: float
+    protocol: "Protocol"
+    seed: int
+
+    def settings(self) -> dict[str, Any]:
+        """As fields of `TrainSettings` and `CompareSettings`."""
+        return asdict(self) | {"background": _parse_background(self.background)}
+
+    def words(self) -> list[str]:
+        """What to type for the same problem."""
+        words = ["--classes", self.classes] if self.classes else []
+        words += ["--background", self.background] if self.background != "0" else []
+        return [*words, "--keep", f"{self.keep:g}", "--protocol", self.protocol, "--seed", str(self.seed)]
+
+
+def problem_options(*protocols: "Protocol") -> Decorator[Any]:
+    """Give a command these options; they arrive as one argument, `problem`."""
+    return gather(
+        "problem",
+        ProblemOptions,
+        click.option(
+            "--classes",
+            metavar="SET",
+            help="A name in data/class_sets, a .toml file, or class names separated by ';'. Default: every label of "
+            "the store.",
+        ),
+        click.option(
+            "--background",
+            default="0",
+            show_default=True,
+            metavar="N|all",
+            help="So many rows with none of the classes nor their relatives in the ontology teach what is none of "
+            "these; all: every row without a class, relatives too.",
+        ),
+        click.option(
+            "--keep",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=0.9,
+            show_default=True,
+            help="The share of its classes that a model shall keep when it rejects the rest.",
+        ),
+        click.option(
+            "--protocol",
+            type=click.Choice(protocols),
+            default="auto",
+            show_default=True,
+            help="How to measure: the data set's own folds, five-fold cross-validation, one fifth held out"
+            f"{', or not at all' * ('none' in protocols)}; auto takes the data set's folds where every row has one, "
+            "else cv5.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            metavar="N",
+            help="Of everything random.",
+        ),
+    )
+
+
+def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:
+    """("hidden=256", "mixup=0.4") -> {"hidden": 256, "mixup": 0.4}; values in TOML, bare words are text."""
+    parsed: dict[str, Any] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--set: takes NAME=VALUE, got {change!r}; for example --set epochs=30")
+        try:
+            parsed[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed[name] = value
+    return parsed
+
+
+def _parse_background(text: str) -> int:
+    """ "4000" -> 4000, "all" -> ALL_BACKGROUND."""
+    from classifiers.class_sets import ALL_BACKGROUND
+
+    if text == "all":
+        return ALL_BACKGROUND
+    if not text.isdecimal():
+        raise UsageError(f"--background: takes a number of rows or the word all, got {text!r}")
+    return int(text)
