@@ -1,15 +1,18 @@
 """How a long ingest shows itself on standard error: a bar in a terminal, a line now and then in a log."""
 
 import sys
+import textwrap
 import time
 from datetime import timedelta
 from typing import Any, Self
 
+from ingest.governor import Standing
 from ingest.ledger import State
 from ingest.pace import Phase
 from ingest.run import Progress
 
 _LINE_EVERY_S = 30.0
+_SHOWN_REASON = 70
 
 
 def describe(progress: Progress) -> str:
@@ -23,7 +26,20 @@ def describe(progress: Progress) -> str:
         parts.append(f"{progress.phase}{for_s}: {progress.pause}")
     elif not counts[State.PENDING] and not counts[State.RUNNING] and counts[State.WAITING]:
         parts.append("waiting until some may be tried again")
+    elif held := [standing for standing in progress.addresses if standing.phase is not Phase.RUNNING]:
+        parts.append(f"{len(held)} of {len(progress.addresses)} addresses held up: {'; '.join(map(_standing, held))}")
     return " | ".join(parts)
+
+
+def given_up(progress: Progress) -> dict[str, str]:
+    """Address -> why it is not asked from any more, while others are."""
+    return {standing.name: standing.reason for standing in progress.addresses if standing.phase is Phase.STOPPED}
+
+
+def _standing(standing: Standing) -> str:
+    """`http://two:8080 paused 52:10 (bot-check: ...)`"""
+    for_s = f" {_duration(standing.paused_for_s)}" if standing.phase is Phase.PAUSED else ""
+    return f"{standing.name} {standing.phase}{for_s} ({textwrap.shorten(standing.reason, _SHOWN_REASON)})"
 
 
 _WORDS = (("ok", State.DONE), ("gone", State.GONE), ("waiting", State.WAITING), ("failed", State.FAILED))
@@ -54,7 +70,7 @@ class ProgressDisplay:
             self._draw(progress)
         elif (
             self._told is None
-            or progress.phase is not self._told.phase
+            or _phases(progress) != _phases(self._told)
             or time.monotonic() - self._told_at >= _LINE_EVERY_S
         ):
             self._tell(progress)
@@ -72,6 +88,10 @@ class ProgressDisplay:
             self._bar = tqdm(total=progress.requested, bar_format=layout, dynamic_ncols=True, file=sys.stderr)
         self._bar.n = sum(progress.counts[state] for state in _SETTLED)
         self._bar.set_description_str(describe(progress), refresh=True)
+
+
+def _phases(progress: Progress) -> list[Phase]:
+    return [progress.phase, *(standing.phase for standing in progress.addresses)]
 
 
 def _duration(seconds: float) -> str:

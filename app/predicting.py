@@ -1,19 +1,23 @@
-"""From audio files to predictions with one bundle: what `earshot predict` runs. Touches the disk."""
+"""From audio files to predictions with one bundle: what `earshot predict` runs, on any engine. Touches the disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from classifiers.bundle import Bundle
+from classifiers.bundle import Bundle, load_bundle
 from classifiers.prediction import Prediction, make_predictions
+from embeddings.embed import Progress
 from embeddings.embedding import window_key
 from embeddings.encoders import Encoder, EncoderSettings, load_encoder
+from ingest.arrow_folder import ArrowFolder
 from ingest.audio import read_windows
 from ingest.clip import AudioItem
+from ingest.engine import Engine, Here
 from ingest.errors import AudioError
+from ingest.folder import AudioPath
 from ingest.manifest import read_items
 
 
@@ -21,7 +25,7 @@ from ingest.manifest import read_items
 class FilePrediction:
     """One file: a prediction for each window that could be read, and what went wrong if anything did."""
 
-    path: Path
+    path: AudioPath
     predictions: list[Prediction]
     error: str | None = None
 
@@ -30,11 +34,70 @@ class FilePrediction:
         return {"path": str(self.path), "windows": windows} | ({"error": self.error} if self.error else {})
 
 
-def find_audio(paths: Sequence[Path]) -> list[AudioItem]:
+BATCH_FILES = 16
+"""What a worker elsewhere is given at a time: short clips would else cost more to send than to predict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """What a worker loads once."""
+
+    bundle: Bundle
+    encoder: Encoder
+
+
+def predict_files(
+    engine: Engine,
+    model: Path,
+    weights_dir: Path | None,
+    items: Sequence[AudioItem],
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Iterator[FilePrediction]:
+    """Predict files on an engine's workers, in the order of `items`.
+
+    Args:
+        model, weights_dir: must be there where the workers are.
+        progress: called whenever some files are done.
+    Raises:
+        UsageError, FormatError, WeightsError, SpecMismatchError: model and encoder cannot be loaded.
+        EngineError: the workers died or stall.
+    """
+    size = 1 if isinstance(engine, Here) else BATCH_FILES
+    batches = [tuple(items[i : i + size]) for i in range(0, len(items), size)]
+    early: dict[int, list[FilePrediction]] = {}
+    following, done, audio_s = 0, 0, 0.0
+    with engine.workers(load_predictor, model, weights_dir) as workers:
+        for index, results in workers.run(predict_batch, batches):
+            early[index] = results
+            done += len(results)
+            audio_s += sum(said.end_s - said.start_s for result in results for said in result.predictions)
+            progress(Progress(done, len(items), audio_s))
+            while following in early:
+                yield from early.pop(following)
+                following += 1
+
+
+def load_predictor(model: Path, weights_dir: Path | None) -> Predictor:
+    """A bundle and its encoder."""
+    bundle = load_bundle(model)
+    return Predictor(bundle, encoder_for(bundle, weights_dir))
+
+
+def predict_batch(predictor: Predictor, items: Sequence[AudioItem]) -> Generator[int, None, list[FilePrediction]]:
+    """What a worker does; says after each file how many are done."""
+    results: list[FilePrediction] = []
+    for item in items:
+        results.append(predict_file(predictor.bundle, predictor.encoder, item))
+        yield len(results)
+    return results
+
+
+def find_audio(paths: Sequence[Path | ArrowFolder]) -> list[AudioItem]:
     """Folders and manifests become their files; a file is itself, be it there or not: reading it will tell."""
     items: list[AudioItem] = []
     for path in paths:
-        if path.is_dir() or path.suffix == ".parquet":
+        if isinstance(path, ArrowFolder) or path.is_dir() or path.suffix == ".parquet":
             items += read_items(path)
         else:
             items.append(AudioItem(key=str(path), path=path, source=str(path)))

@@ -7,7 +7,20 @@ import sys
 
 from bench.result import Result, table
 
-BENCHES = ("speed", "embed", "vggish", "features", "memory", "ingest", "live", "page", "api", "train", "leak")
+BENCHES = (
+    "speed",
+    "embed",
+    "vggish",
+    "features",
+    "memory",
+    "ingest",
+    "live",
+    "page",
+    "api",
+    "train",
+    "leak",
+    "scale_model",
+)
 
 
 def main(names: list[str]) -> int:

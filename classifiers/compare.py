@@ -1,28 +1,25 @@
 """Several heads on the same rows and the same splits: who is better, by how much, and how sure that is.
 
-Touches the disk through `fold_results`: what is finished is not done again.
+Touches the disk through `fold_runs`: what is finished is not done again.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.background import fit_with_background
 from classifiers.decision import KEEP
-from classifiers.fold_results import FoldResult, problem_digest, read_result, result_name, write_result
-from classifiers.heads import HEADS, HeadScores, TrainingData
-from classifiers.heads import Progress as HeadProgress
+from classifiers.fold_results import FoldResult, problem_digest
+from classifiers.fold_runs import Problem, Progress, run_folds
+from classifiers.heads import HEADS
 from classifiers.measures.intervals import OVERALL, Interval, draw_sources, interval, n_replicates, replicate
 from classifiers.measures.measured import Measured, RowFacts
 from classifiers.measures.metrics import Metrics
 from classifiers.measures.slices import headline_measure
-from classifiers.protocol import Protocol, Split
+from classifiers.protocol import Protocol
 from classifiers.train import (
     OutOfFold,
     Prepared,
@@ -34,10 +31,8 @@ from classifiers.train import (
 )
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
-from ingest.errors import UsageError, WeightsError
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done ("svc, fold 2") and the share of all work that is done, 0 to 1."""
+from ingest.engine import Engine
+from ingest.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,18 +197,25 @@ def compare(
     results: Path,
     *,
     progress: Progress = lambda what, share: None,
+    engine: Engine | None = None,
 ) -> Comparison:
     """Measure every head on the same splits. A head that refuses the data becomes a row that says why.
 
     Args:
         results: folder for the result of each head and split; what it holds already is not done again.
+        engine: whose workers fit the heads; None for this process, one after the other.
     Raises:
         UsageError: classes or protocol do not fit the rows, or the protocol is "none".
+        EngineError: the engine's workers died or stall.
     """
     if settings.protocol == "none":
         raise UsageError("--protocol none: compares nothing; choose auto, folds, cv5 or split")
     seeds = [_seed(table, spec, settings, settings.seed + i) for i in range(settings.seeds)]
-    refused = _run_all(seeds, settings, results, progress)
+    problems = [Problem(one.seed, one.made.data, one.made.splits, one.problem) for one in seeds]
+    runs = run_folds(problems, settings.heads, settings.head_changes, results, progress=progress, engine=engine)
+    for (i, head), of_splits in runs.results.items():
+        seeds[i].results[head] = of_splits
+    refused = runs.refused
     heads = [name for name in settings.heads if name not in refused]
     made, of_head = seeds[0].made, {name: [_measured(s, name, settings.keep) for s in seeds] for name in heads}
     rows = _ranked(seeds, of_head, headline_measure(made.class_set.mode))
@@ -243,61 +245,6 @@ def _seed(table: EmbeddingTable, spec: EncoderSpec, settings: CompareSettings, s
     made = prepare(table, spec, chosen)
     rows = fingerprint(made.used)
     return _Seed(seed, made, rows, problem_digest(made.data, rows, distribution_version("earshot") or ""), {})
-
-
-def _run_all(seeds: Sequence[_Seed], settings: CompareSettings, folder: Path, progress: Progress) -> dict[str, str]:
-    """Fill in the results of every seed; returns the heads that refused, and why."""
-    refused: dict[str, str] = {}
-    total = len(seeds) * len(settings.heads)
-    for i, (one, head) in enumerate(product(seeds, settings.heads)):
-        if head in refused:
-            continue
-        changes = dict(settings.head_changes.get(head, {}))
-        share = _part(progress, head, i, total)
-        try:
-            one.results[head] = _run_splits(one, head, changes, folder, share)
-        except (UsageError, WeightsError) as error:
-            refused[head] = str(error)
-    progress("done", 1.0)
-    return refused
-
-
-def _run_splits(one: _Seed, head: str, changes: dict[str, Any], folder: Path, progress: Progress) -> list[FoldResult]:
-    """One head on every split of a seed, each from its file or anew."""
-    data, splits = one.made.data, one.made.splits
-    results = []
-    for k, split in enumerate(splits):
-        name = result_name(head, changes, one.seed, split, problem=one.problem)
-        kept = read_result(folder / name, len(split.test), data.targets.shape[1])
-        if kept is None:
-            steps = _steps(_part(progress, split.name, k, len(splits)))
-            kept = _run(data, split, head, changes, one.seed, progress=steps)
-            write_result(folder / name, kept)
-        results.append(kept)
-    return results
-
-
-def _run(
-    data: TrainingData, split: Split, head: str, changes: Mapping[str, Any], seed: int, *, progress: HeadProgress
-) -> FoldResult:
-    """One head on one split."""
-    begin = time.perf_counter()
-    fitted = fit_with_background(head, data.select(split.train), seed, progress, changes)
-    fit_s = time.perf_counter() - begin
-    begin = time.perf_counter()
-    said = fitted.predict(data.vectors[split.test], data.mask[split.test])
-    predict_s = time.perf_counter() - begin
-    return FoldResult(HeadScores(said.scores, known=said.known), fit_s, predict_s, fitted.settings.get("chosen"))
-
-
-def _part(progress: Progress, what: str, index: int, of: int) -> Progress:
-    """The progress of one part of all; it is named by the parts it lies in."""
-    progress(what, index / of)
-    return lambda inner, share: progress(f"{what}, {inner}", (index + share) / of)
-
-
-def _steps(progress: Progress) -> HeadProgress:
-    return lambda done, total: progress("learning", done / total)
 
 
 def _tested(made: Prepared) -> int:

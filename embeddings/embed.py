@@ -1,16 +1,18 @@
-"""Touches the disk, uses threads: audio items become rows of a store, shard by shard; the local engine.
+"""Touches the disk, uses threads: audio items become rows of a store, shard by shard, on whatever engine.
 
-`embed_shard` does the work and can run anywhere; `embed` runs it over what is left to do on this machine.
+`embed_shard` does the work and can run anywhere; `embed_on` has workers run it over what is left to do.
 """
 
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from embeddings.encoders import Encoder
+from embeddings.encoders import Encoder, EncoderSettings, EncoderSpec, load_encoder
 from embeddings.part import PartWriter
 from embeddings.shards import (
     Shard,
@@ -18,13 +20,13 @@ from embeddings.shards import (
     clear_unfinished,
     held_keys,
     plan_shards,
-    read_stats,
     write_failures,
     write_stats,
 )
 from embeddings.store import EmbeddingStore
 from embeddings.stream import Embedded, Failure, Finished, WindowReader, encode_items
 from ingest.clip import AudioItem
+from ingest.engine import Here, Workers
 from ingest.errors import UsageError
 
 
@@ -37,7 +39,7 @@ def available_cores() -> int:
 class EmbedSettings:
     """How to embed; nothing here changes a row.
 
-    workers: reader threads, and as many encoder threads.
+    workers: reader threads, and as many encoder threads, in each process.
     shard_items, shard_bytes: most files, and bytes of files, in a shard: what a killed run loses at most.
     """
 
@@ -99,24 +101,38 @@ def embed(
     progress: Callable[[Progress], None] = lambda _: None,
     read: WindowReader | None = None,
 ) -> Summary:
+    """`embed_on` this process, with an encoder that is loaded already."""
+    with Here().workers(lambda: encoder) as workers:
+        return embed_on(workers, items, store, settings, progress=progress, read=read)
+
+
+def embed_on(
+    workers: Workers[Encoder],
+    items: Sequence[AudioItem],
+    store: EmbeddingStore,
+    settings: EmbedSettings | None = None,
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+    read: WindowReader | None = None,
+) -> Summary:
     """Embed the items that the store does not hold yet; items that failed before are tried again.
 
     May be stopped at any moment, by `kill -9` too: the next run goes on and ends with the same rows.
 
     Args:
-        progress: called in this thread at the start, after every window and after every item; must be quick.
-        read: how files become windows; `ingest.audio.read_windows` by default.
+        workers: have each loaded the store's encoder; must reach the store and the audio as this process does.
+        progress: called in this thread at the start and whenever there is something new; must be quick.
+        read: how files become windows, a module's own function; `ingest.audio.read_windows` by default.
     Raises:
         UsageError: two items have the same key, or another process writes to the store.
         SpecMismatchError: the store's rows come from another encoder.
+        EngineError: the workers died, or the cluster stalls.
     """
     begin = time.monotonic()
     settings = settings or EmbedSettings()
-    store.require(replace(encoder.spec, resampler=store.spec.resampler))
     _refuse_duplicates(items)
     with store.lock():
-        clear_unfinished(store)
-        finished = read_stats(store)
+        finished = clear_unfinished(store)
         shards = plan_shards(
             items,
             held_keys(store, finished),
@@ -126,7 +142,9 @@ def embed(
         )
         done_before = len(items) - sum(len(shard.items) for shard in shards)
         meter = _Meter(done_before, len(items), progress)
-        stats = [embed_shard(shard, encoder, store, settings, on_event=meter, read=read) for shard in shards]
+        tasks = [ShardTask(shard, store, settings, read) for shard in shards]
+        results = dict(meter.finished(i, stats) for i, stats in workers.run(do_shard, tasks, meter))
+        stats = [results[i] for i in range(len(shards))]
         write_failures(store)
     return Summary(
         items=len(items),
@@ -140,17 +158,66 @@ def embed(
     )
 
 
+def load_for_worker(name: str, settings: EncoderSettings, projection: bytes | None) -> Encoder:
+    """Load an encoder where a worker is: by name, from weights that are there.
+
+    Args:
+        projection: the bytes of `settings.pca`, for a machine that does not have the file.
+    Raises:
+        UsageError, WeightsError: as of `load_encoder`.
+    """
+    if projection is None or (settings.pca and settings.pca.is_file()):
+        return load_encoder(name, settings)
+    with TemporaryDirectory(prefix="earshot-") as scratch:
+        copy = Path(scratch, "pca.npz")
+        copy.write_bytes(projection)
+        return load_encoder(name, replace(settings, pca=copy))
+
+
+def spec_of(encoder: Encoder, _: None) -> Generator[None, None, EncoderSpec]:
+    """What a worker's encoder is."""
+    yield from ()
+    return encoder.spec
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A shard with all that is needed to do it somewhere else."""
+
+    shard: Shard
+    store: EmbeddingStore
+    settings: EmbedSettings
+    read: WindowReader | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """How far a shard is: items finished, audio embedded."""
+
+    items: int
+    audio_s: float
+
+
+def do_shard(encoder: Encoder, task: ShardTask) -> Generator[ShardProgress, None, ShardStats]:
+    """The shard function for an engine: what a worker does."""
+    return (yield from embed_shard(task.shard, encoder, task.store, task.settings, read=task.read))
+
+
 def embed_shard(
     shard: Shard,
     encoder: Encoder,
     store: EmbeddingStore,
     settings: EmbedSettings,
     *,
-    on_event: Callable[[Embedded | Finished], None] = lambda _: None,
     read: WindowReader | None = None,
-) -> ShardStats:
-    """The shard function: its items become one part of the store, then the stats that mark it done."""
+) -> Generator[ShardProgress, None, ShardStats]:
+    """The shard function: its items become one part of the store, then the stats that mark it done.
+
+    Yields:
+        After every window and every item how far it is.
+    """
     begin = time.monotonic()
+    store.require(replace(encoder.spec, resampler=store.spec.resampler))
     outcome = _Outcome()
     with store.writer(shard.name) as writer:
         events = encode_items(
@@ -159,9 +226,9 @@ def embed_shard(
         with closing(events):
             for event in events:
                 outcome.take(event, writer)
-                on_event(event)
+                yield ShardProgress(outcome.items, outcome.seen_s)
     if not writer.kept_rows:
-        (store.folder / f"part-{shard.name}.parquet").unlink()
+        store.drop(shard.name)
     stats = ShardStats(
         name=shard.name,
         done=tuple(outcome.done),
@@ -170,25 +237,36 @@ def embed_shard(
         rows=writer.kept_rows,
         audio_s=outcome.audio_s,
         seconds=time.monotonic() - begin,
+        ended_at=time.time(),
     )
     write_stats(store, stats)
     return stats
 
 
 class _Outcome:
-    """Adds up a shard's events, item by item; an item that fails takes its rows back."""
+    """Adds up a shard's events, item by item; an item that fails takes its rows back.
+
+    audio_s: of the items that are done. seen_s: of all windows so far.
+    """
 
     def __init__(self) -> None:
         self.done: list[str] = []
         self.failures: list[Failure] = []
         self.silent: list[str] = []
         self.audio_s = 0.0
+        self.seen_s = 0.0
         self._begin_item(mark=0)
+
+    @property
+    def items(self) -> int:
+        return len(self.done) + len(self.failures)
 
     def take(self, event: Embedded | Finished, writer: PartWriter) -> None:
         if isinstance(event, Embedded):
             writer.append(event.embedding)
-            self._item_s += event.embedding.end_s - event.embedding.start_s
+            seconds = event.embedding.end_s - event.embedding.start_s
+            self._item_s += seconds
+            self.seen_s += seconds
             self._item_silent |= event.silent
             return
         if event.failure:
@@ -205,19 +283,24 @@ class _Outcome:
 
 
 class _Meter:
-    """Turns events into progress."""
+    """Turns what shards say into progress of them all. A shard that is done again begins again here, too."""
 
-    def __init__(self, items: int, total: int, progress: Callable[[Progress], None]) -> None:
-        self._items, self._total, self._progress = items, total, progress
-        self._audio_s = 0.0
+    def __init__(self, done_before: int, total: int, progress: Callable[[Progress], None]) -> None:
+        self._items, self._audio_s = done_before, 0.0
+        self._total, self._progress = total, progress
+        self._shards: dict[int, ShardProgress] = {}
         self._tell()
 
-    def __call__(self, event: Embedded | Finished) -> None:
-        if isinstance(event, Embedded):
-            self._audio_s += event.embedding.end_s - event.embedding.start_s
-        else:
-            self._items += 1
+    def __call__(self, shard: int, now: ShardProgress) -> None:
+        before = self._shards.get(shard, ShardProgress(0, 0.0))
+        self._shards[shard] = now
+        self._items += now.items - before.items
+        self._audio_s += now.audio_s - before.audio_s
         self._tell()
+
+    def finished(self, shard: int, stats: ShardStats) -> tuple[int, ShardStats]:
+        self(shard, ShardProgress(len(stats.done) + len(stats.failures), stats.audio_s))
+        return shard, stats
 
     def _tell(self) -> None:
         self._progress(Progress(self._items, self._total, self._audio_s))

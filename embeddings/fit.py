@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from embeddings.encoders import Encoder, EncoderSettings
 from embeddings.stream import Embedded, WindowReader, encode_items
 from ingest.clip import AudioItem, Clip
+from ingest.folder import AudioPath, Folder
 
 PCA_FILE = "pca.npz"
 SAMPLE_WINDOWS = 2_000
@@ -31,7 +31,7 @@ def sample_vectors(
     chosen = _choose(items, seed)
     windows_each = max(1, SAMPLE_WINDOWS // max(1, len(chosen)))
 
-    def read_some(path: Path, **form: Any) -> Iterator[Clip]:
+    def read_some(path: AudioPath, **form: Any) -> Iterator[Clip]:
         return islice(read(path, **form), windows_each)
 
     with closing(encode_items(chosen, encoder, encoder.spec, workers=workers, read=read_some)) as events:
@@ -39,29 +39,28 @@ def sample_vectors(
     return np.concatenate([np.zeros((0, encoder.spec.dim), np.float32), *vectors])
 
 
-def fitted_projection(
-    items: Sequence[AudioItem], folder: Path, settings: EncoderSettings, *, workers: int, resampler: str
-) -> Path:
-    """The projection that a store's rows are made with: the one in its folder, or a new one fitted on `items`.
+def fit_projection(
+    items: Sequence[AudioItem], folder: Folder, settings: EncoderSettings, *, workers: int, resampler: str
+) -> None:
+    """Fit the projection that a store's rows are made with on `items`, into its folder; one that is there stays.
 
     Raises:
         UsageError: too little audio to fit one.
         WeightsError: YAMNet's weights are not to be had.
     """
-    path = folder / PCA_FILE
-    if path.exists():
-        return path
+    if folder.has(PCA_FILE):
+        return
     from embeddings.pca import fit_pca, save_pca
     from embeddings.yamnet import load_unprojected
     from ingest.audio import read_windows
 
-    def read(path: Path, **form: Any) -> Iterator[Clip]:
+    def read(path: AudioPath, **form: Any) -> Iterator[Clip]:
         return read_windows(path, **(form | {"resampler": resampler}))
 
     pca = fit_pca(sample_vectors(items, load_unprojected(settings), workers=workers, read=read))
-    folder.mkdir(parents=True, exist_ok=True)
-    save_pca(pca, path)
-    return path
+    folder.make()
+    with folder.write(PCA_FILE) as made:
+        save_pca(pca, made)
 
 
 def _choose(items: Sequence[AudioItem], seed: int) -> list[AudioItem]:

@@ -1,13 +1,16 @@
 """Touches the disk: which items are done, which come next, and the stats files that say so.
 
-A shard is a run of items that become one part of the store. Its stats file, `part-audio-<n>.json`, is written last
-and marks it done: a part without one was interrupted and is made again.
+A shard is a run of items that become one part of the store. It is named by its content, `audio-<place>-<hash>`: where
+its first item stands among all, so that parts are read in the order of the items, and what its rows depend on, so that
+whoever does it, and however often, makes the same file. Its stats file, `part-<name>.json`, is written last and marks
+it done: a part without one was interrupted and is made again.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from embeddings.columns import strings
@@ -15,7 +18,7 @@ from embeddings.store import EmbeddingStore
 from embeddings.stream import Failure
 from ingest.clip import AudioItem
 from ingest.errors import FormatError
-from ingest.files import atomic_path
+from ingest.folder import file_bytes
 
 PREFIX = "audio-"
 """Parts made from audio; others (the released features) are none of our business."""
@@ -39,7 +42,7 @@ class ShardStats:
     silent: keys of the done items that hold a window of digital silence.
     rows: windows in the part; no part is kept for none.
     audio_s: duration of those windows.
-    seconds: wall-clock time.
+    seconds: wall-clock time. ended_at: in seconds since 1970.
     """
 
     name: str
@@ -49,33 +52,43 @@ class ShardStats:
     rows: int
     audio_s: float
     seconds: float
+    ended_at: float = 0.0
 
 
 def write_stats(store: EmbeddingStore, stats: ShardStats) -> None:
     """Mark a shard as done."""
-    with atomic_path(_stats_path(store, stats.name)) as temporary:
-        temporary.write_text(json.dumps(asdict(stats)) + "\n")
+    with store.folder.write(_stats_name(stats.name)) as made:
+        made.write_text(json.dumps(asdict(stats)) + "\n")
 
 
 def read_stats(store: EmbeddingStore) -> list[ShardStats]:
     """The stats of every finished shard, oldest first. Shards whose part has gone are not finished."""
-    every = [_read_stats(path) for path in sorted(store.folder.glob(f"part-{PREFIX}*.json"))]
-    return [stats for stats in every if not stats.rows or _part_path(store, stats.name).exists()]
+    names = set(store.folder.names(f"part-{PREFIX}"))
+    with ThreadPoolExecutor(store.folder.readers) as pool:
+        every = pool.map(
+            lambda name: _read_stats(store, name), sorted(name for name in names if name.endswith(".json"))
+        )
+        finished = [stats for stats in every if not stats.rows or _part_name(stats.name) in names]
+    return sorted(finished, key=lambda stats: (stats.ended_at, stats.name))
 
 
-def clear_unfinished(store: EmbeddingStore) -> None:
-    """Remove what a killed run left: parts without stats, stats without a part, temporary files."""
-    finished = {stats.name for stats in read_stats(store)}
-    for path in store.folder.glob(f"part-{PREFIX}*.*"):
-        if path.stem.removeprefix("part-") not in finished:
-            path.unlink()
-    for path in store.folder.glob(f".part-{PREFIX}*.tmp"):
-        path.unlink()
+def clear_unfinished(store: EmbeddingStore) -> list[ShardStats]:
+    """Remove what a killed run left: parts without stats, stats without a part, temporary files. What is finished."""
+    finished = read_stats(store)
+    keep = {_stats_name(stats.name) for stats in finished} | {
+        _part_name(stats.name) for stats in finished if stats.rows
+    }
+    for name in store.folder.names(f"part-{PREFIX}"):
+        if name not in keep:
+            store.folder.delete(name)
+    for name in store.folder.names(f".part-{PREFIX}"):
+        store.folder.delete(name)
+    return finished
 
 
 def held_keys(store: EmbeddingStore, finished: Sequence[ShardStats]) -> set[str]:
     """Keys of the items that the store holds: done by us, or put there by others (the released features)."""
-    foreign = [part for part in store.parts() if not part.name.startswith(f"part-{PREFIX}")]
+    foreign = [part for part in store.parts() if not part.startswith(f"part-{PREFIX}")]
     return {key for stats in finished for key in stats.done}.union(store.keys(foreign))
 
 
@@ -93,14 +106,12 @@ def plan_shards(
     shard by itself.
     """
     failed = {failure.key for stats in finished for failure in stats.failures}
-    left = [item for item in items if item.key not in held]
-    runs = [
-        run
+    left = [(place, item) for place, item in enumerate(items) if item.key not in held]
+    return [
+        Shard(_name(place, run), tuple(run))
         for again in (False, True)
-        for run in _runs([item for item in left if (item.key in failed) == again], shard_items, shard_bytes)
+        for place, run in _runs([one for one in left if (one[1].key in failed) == again], shard_items, shard_bytes)
     ]
-    first = 1 + max((int(stats.name.removeprefix(PREFIX)) for stats in finished), default=-1)
-    return [Shard(f"{PREFIX}{number:06d}", tuple(run)) for number, run in enumerate(runs, first)]
 
 
 def write_failures(store: EmbeddingStore) -> None:
@@ -109,16 +120,15 @@ def write_failures(store: EmbeddingStore) -> None:
     _drop_superseded(store, finished)
     done = {key for stats in finished for key in stats.done}
     latest = {failure.key: failure for stats in finished for failure in stats.failures if failure.key not in done}
-    path = store.folder / FAILURES_FILE
     if not latest:
-        path.unlink(missing_ok=True)
+        store.folder.delete(FAILURES_FILE)
         return
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = [asdict(failure) for _, failure in sorted(latest.items())]
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.table({name: strings([row[name] for row in rows]) for name in rows[0]}), temporary)
+    with store.folder.write(FAILURES_FILE) as made:
+        pq.write_table(pa.table({name: strings([row[name] for row in rows]) for name in rows[0]}), made)
 
 
 def _drop_superseded(store: EmbeddingStore, finished: Sequence[ShardStats]) -> None:
@@ -127,45 +137,47 @@ def _drop_superseded(store: EmbeddingStore, finished: Sequence[ShardStats]) -> N
     for stats in reversed(finished):
         failed = {failure.key for failure in stats.failures}
         if not stats.done and failed <= known:
-            _stats_path(store, stats.name).unlink()
+            store.folder.delete(_stats_name(stats.name))
         known |= failed | set(stats.done)
 
 
-def _runs(items: Iterable[AudioItem], most_items: int, most_bytes: int) -> Iterator[list[AudioItem]]:
-    run: list[AudioItem] = []
-    run_bytes = 0
-    for item in items:
-        size = _size(item.path)
+def _runs(
+    items: Iterable[tuple[int, AudioItem]], most_items: int, most_bytes: int
+) -> Iterator[tuple[int, list[AudioItem]]]:
+    """Runs of items, each with the place of its first."""
+    first, run, run_bytes = 0, list[AudioItem](), 0
+    for place, item in items:
+        size = file_bytes(item.path)
         if run and (len(run) == most_items or run_bytes + size > most_bytes):
-            yield run
+            yield first, run
             run, run_bytes = [], 0
+        first = first if run else place
         run.append(item)
         run_bytes += size
     if run:
-        yield run
+        yield first, run
 
 
-def _size(path: Path) -> int:
+def _name(place: int, run: Sequence[AudioItem]) -> str:
+    """Of a shard: what its rows depend on, besides the store's encoder and the audio itself."""
+    content = [[item.key, str(item.path), item.source, item.mids, item.fold, item.start_s] for item in run]
+    return f"{PREFIX}{place:08d}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}"
+
+
+def _part_name(name: str) -> str:
+    return f"part-{name}.parquet"
+
+
+def _stats_name(name: str) -> str:
+    return f"part-{name}.json"
+
+
+def _read_stats(store: EmbeddingStore, file: str) -> ShardStats:
     try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # its reader will say what is wrong with it
-
-
-def _part_path(store: EmbeddingStore, name: str) -> Path:
-    return store.folder / f"part-{name}.parquet"
-
-
-def _stats_path(store: EmbeddingStore, name: str) -> Path:
-    return store.folder / f"part-{name}.json"
-
-
-def _read_stats(path: Path) -> ShardStats:
-    try:
-        data: dict[str, Any] = json.loads(path.read_text())
+        data: dict[str, Any] = json.loads(store.folder.read(file))
         failures = tuple(Failure(**failure) for failure in data.pop("failures"))
         return ShardStats(failures=failures, done=tuple(data.pop("done")), silent=tuple(data.pop("silent")), **data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(
-            f"{path}: not the stats of a shard ({error}); delete it, and its part will be made again"
+            f"{store.folder.at(file)}: not the stats of a shard ({error}); delete it, and its part will be made again"
         ) from error

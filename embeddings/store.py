@@ -1,5 +1,7 @@
 """Touches the disk: an embedding store, a folder of `part-*.parquet`, `spec.json` and perhaps `about.parquet`.
 
+The folder is one of this machine, or in an object store (`ingest.folder`).
+
 A part appears whole or not at all. A store holds rows of one encoder, and refuses those of another.
 """
 
@@ -7,7 +9,8 @@ import importlib.metadata
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,9 @@ from embeddings.encoders import EncoderSpec
 from embeddings.mapped import zeros
 from embeddings.part import SCHEMA, PartWriter, read_patches, stored_dtype
 from embeddings.table import EmbeddingTable
+from ingest.arrow_folder import ArrowFolder
 from ingest.errors import FormatError, SpecMismatchError, UsageError
-from ingest.files import atomic_path
+from ingest.folder import Folder, LocalFolder, folder_at
 
 __all__ = ["EmbeddingStore", "EmbeddingTable", "PartWriter"]
 
@@ -36,54 +40,53 @@ _RECORDED_VERSIONS = ("earshot", "numpy", "pyarrow", "soxr", "tensorflow", "ai-e
 class EmbeddingStore:
     """A store that exists: `create` makes or continues one, `open` reads one."""
 
-    def __init__(self, folder: Path, spec: EncoderSpec) -> None:
+    def __init__(self, folder: Folder, spec: EncoderSpec) -> None:
         self.folder, self.spec = folder, spec
 
     @classmethod
-    def create(cls, folder: Path, spec: EncoderSpec) -> "EmbeddingStore":
+    def create(cls, place: str | Path | LocalFolder | ArrowFolder, spec: EncoderSpec) -> "EmbeddingStore":
         """Make a store for rows of `spec`, or continue the one that is there.
 
+        Args:
+            place: a folder, or the address of one (see `folder_at`).
         Raises:
             SpecMismatchError: the folder holds rows made by another spec.
             UsageError: the path is a file.
             FormatError: there are parts but no `spec.json`, or it is damaged.
         """
-        folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder}: a store is a folder, and this is a file; name another place")
-        if (folder / SPEC_FILE).exists():
+        folder = folder_at(place)
+        folder.make()
+        if folder.has(SPEC_FILE):
             store = cls.open(folder)
             store.require(spec)
             return store
-        if any(folder.glob("part-*.parquet")):
+        if _part_names(folder):
             raise _missing_spec(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / SPEC_FILE) as temporary:
-            temporary.write_text(json.dumps({"spec": spec.to_json(), "versions": _versions()}, indent=2) + "\n")
+        with folder.write(SPEC_FILE) as made:
+            made.write_text(json.dumps({"spec": spec.to_json(), "versions": _versions()}, indent=2) + "\n")
         return cls(folder, spec)
 
     @classmethod
-    def open(cls, folder: Path) -> "EmbeddingStore":
+    def open(cls, place: str | Path | LocalFolder | ArrowFolder) -> "EmbeddingStore":
         """Open a store and check that its parts are whole.
 
         Raises:
             UsageError: no such folder.
             FormatError: no `spec.json`, or a file that is damaged.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
+        folder = folder_at(place)
+        if not folder.exists():
             raise UsageError(
                 f"{folder}: no such folder; make a store with `earshot embed` or `earshot ingest features`"
             )
-        store = cls(folder, _read_spec(folder))
-        for part in store.parts():
-            with _opened(part):
-                pass
+        store = cls(folder, read_spec(folder))
+        with ThreadPoolExecutor(folder.readers) as pool:
+            list(pool.map(store._check, store.parts()))
         return store
 
-    def parts(self) -> list[Path]:
-        """The finished parts, in the order of their rows."""
-        return sorted(self.folder.glob("part-*.parquet"))
+    def parts(self) -> list[str]:
+        """The names of the finished parts, in the order of their rows."""
+        return _part_names(self.folder)
 
     def require(self, spec: EncoderSpec) -> None:
         """Raise SpecMismatchError, in plain words, unless rows of `spec` may stand here."""
@@ -97,8 +100,8 @@ class EmbeddingStore:
     @contextmanager
     def writer(self, part_name: str) -> Iterator[PartWriter]:
         """Write the part `part-<part_name>.parquet`: there when the block ends well, else not."""
-        with atomic_path(self.folder / f"part-{part_name}.parquet") as temporary:
-            writer = PartWriter(temporary, self.spec)
+        with self.folder.write(f"part-{part_name}.parquet") as made:
+            writer = PartWriter(made, self.spec)
             try:
                 yield writer
             except BaseException:
@@ -106,10 +109,15 @@ class EmbeddingStore:
                 raise
             writer.close()
 
+    def drop(self, part_name: str) -> None:
+        """Remove the part `part-<part_name>.parquet`."""
+        self.folder.delete(f"part-{part_name}.parquet")
+
     def load(self) -> EmbeddingTable:
         """All rows: about the size of the data, plus one row group.
 
-        Vectors of more than half a gigabyte lie in a file without a name beside the parts, mapped into memory.
+        Vectors of more than half a gigabyte lie in a file without a name, mapped into memory; beside the parts where
+        these are on this machine.
 
         Raises:
             FormatError: a part is damaged, a row's bytes do not fit the spec, or a key stands twice.
@@ -121,7 +129,7 @@ class EmbeddingStore:
         for part, group in self._row_groups():
             yield self._fill(iter([(part, group)]), to_numbers(group.column("n_patches")))
 
-    def keys(self, parts: Sequence[Path] | None = None) -> list[str]:
+    def keys(self, parts: Sequence[str] | None = None) -> list[str]:
         """The keys of all rows, or of those in `parts`, without reading the vectors."""
         keys: list[str] = self._column("key", self.parts() if parts is None else parts).to_pylist()
         return keys
@@ -129,40 +137,36 @@ class EmbeddingStore:
     def __len__(self) -> int:
         rows = 0
         for part in self.parts():
-            with _opened(part) as file:
+            with self._opened(part) as file:
                 rows += file.metadata.num_rows
         return rows
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only process that writes here. The system lets go of it even after kill -9.
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the only one that writes here.
 
         Raises:
             UsageError: another process is writing.
         """
-        with (self.folder / ".lock").open("a") as file:
-            if not _lock(file):
-                raise UsageError(f"{self.folder}: another process is writing to this store; wait for it, or stop it")
-            yield
+        return self.folder.lock()
 
-    def _row_groups(self) -> Iterator[tuple[Path, Any]]:
+    def _row_groups(self) -> Iterator[tuple[str, Any]]:
         for part in self.parts():
-            with _opened(part) as file, _as_format_error(part):
+            with self._opened(part) as file, self._as_format_error(part):
                 for group in range(file.num_row_groups):
                     yield part, file.read_row_group(group)
 
-    def _column(self, name: str, parts: Sequence[Path]) -> Any:
+    def _column(self, name: str, parts: Sequence[str]) -> Any:
         chunks: list[Any] = []
         for part in parts:
-            with _opened(part) as file, _as_format_error(part):
+            with self._opened(part) as file, self._as_format_error(part):
                 chunks += file.read([name]).column(name).chunks
         return pa.chunked_array(chunks, SCHEMA.field(name).type)
 
-    def _fill(self, row_groups: Iterator[tuple[Path, Any]], n_patches: npt.NDArray[np.int32]) -> EmbeddingTable:
+    def _fill(self, row_groups: Iterator[tuple[str, Any]], n_patches: npt.NDArray[np.int32]) -> EmbeddingTable:
         """One table from row groups that have `n_patches` patches in their rows, taken together."""
         dtype, dim = stored_dtype(self.spec), self.spec.dim
         n, most = len(n_patches), int(n_patches.max(initial=0))
-        vectors = zeros((n, most, dim), dtype, self.folder)
+        vectors = zeros((n, most, dim), dtype, self.folder.scratch)
         mask = np.arange(most) < n_patches[:, None]
         small: list[Any] = []
         row = 0
@@ -173,7 +177,7 @@ class EmbeddingStore:
                 try:
                     patches = read_patches(chunk, n_patches[rows], dtype, dim)
                 except FormatError as error:
-                    raise FormatError(f"{part}: {error}; delete this part and make it again") from error
+                    raise FormatError(f"{self.folder.at(part)}: {error}; delete this part and make it again") from error
                 if mask[rows].all():
                     vectors[rows] = patches.reshape(len(chunk), most, dim)
                 else:
@@ -193,6 +197,35 @@ class EmbeddingStore:
             mask=mask,
         )
 
+    def _check(self, part: str) -> None:
+        with self._opened(part):
+            pass
+
+    @contextmanager
+    def _opened(self, part: str) -> Iterator[Any]:
+        with ExitStack() as stack:
+            with self._as_format_error(part):
+                file = stack.enter_context(pq.ParquetFile(stack.enter_context(self.folder.source(part))))
+            if not file.schema_arrow.equals(SCHEMA):
+                raise FormatError(
+                    f"{self.folder.at(part)}: columns must be {', '.join(SCHEMA.names)}, got "
+                    f"{', '.join(file.schema_arrow.names)}; take this file out of the store"
+                )
+            yield file
+
+    @contextmanager
+    def _as_format_error(self, part: str) -> Iterator[None]:
+        """Arrow's errors, translated; the only door through which a part's bytes come in."""
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and not isinstance(self.folder, LocalFolder):
+                raise  # the network's, and no word on the part
+            reason = str(error).splitlines()[0]
+            raise FormatError(
+                f"{self.folder.at(part)}: damaged ({reason}); delete this part and make it again"
+            ) from error
+
     def _refuse_duplicates(self, keys: Any) -> None:
         if pc.count_distinct(keys).as_py() == len(keys):
             return
@@ -201,43 +234,28 @@ class EmbeddingStore:
         raise FormatError(f"{self.folder}: key {twice!r} stands twice; delete one of the parts that hold it")
 
 
-def _read_spec(folder: Path) -> EncoderSpec:
-    path = folder / SPEC_FILE
-    if not path.exists():
+def _part_names(folder: Folder) -> list[str]:
+    return [name for name in folder.names("part-") if name.endswith(".parquet")]
+
+
+def read_spec(folder: Folder) -> EncoderSpec:
+    """The spec of the store in a folder.
+
+    Raises:
+        FormatError: it is missing or damaged.
+    """
+    if not folder.has(SPEC_FILE):
         raise _missing_spec(folder)
     try:
-        return EncoderSpec.from_json(json.loads(path.read_text())["spec"])
+        return EncoderSpec.from_json(json.loads(folder.read(SPEC_FILE))["spec"])
     except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: not the spec of a store ({error}); make the store again") from error
+        raise FormatError(f"{folder.at(SPEC_FILE)}: not the spec of a store ({error}); make the store again") from error
 
 
-def _missing_spec(folder: Path) -> FormatError:
+def _missing_spec(folder: Folder) -> FormatError:
     return FormatError(
-        f"{folder / SPEC_FILE}: missing, so this is no embedding store; name the folder that `--out` named"
+        f"{folder.at(SPEC_FILE)}: missing, so this is no embedding store; name the folder that `--out` named"
     )
-
-
-@contextmanager
-def _as_format_error(part: Path) -> Iterator[None]:
-    """Arrow's errors, translated; the only door through which a part's bytes come in."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise FormatError(f"{part}: damaged ({reason}); delete this part and make it again") from error
-
-
-@contextmanager
-def _opened(part: Path) -> Iterator[Any]:
-    with _as_format_error(part):
-        file = pq.ParquetFile(part, memory_map=True)
-    with file:
-        if not file.schema_arrow.equals(SCHEMA):
-            names = ", ".join(file.schema_arrow.names)
-            raise FormatError(
-                f"{part}: columns must be {', '.join(SCHEMA.names)}, got {names}; take this file out of the store"
-            )
-        yield file
 
 
 def _versions() -> dict[str, str]:
@@ -246,21 +264,3 @@ def _versions() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
-
-
-def _lock(file: Any) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
@@ -29,11 +28,9 @@ WINDOWS_AHEAD = 4
 
 
 class WindowReader(Protocol):
-    """How a file becomes windows: `ingest.audio.read_windows`, or a stand-in."""
+    """How a file (`AudioItem.path`) becomes windows: `ingest.audio.read_windows`, or a stand-in."""
 
-    def __call__(
-        self, path: Path, *, key: str, sample_rate: int, window_s: float, resampler: str
-    ) -> Iterator[Clip]: ...
+    def __call__(self, path: Any, *, key: str, sample_rate: int, window_s: float, resampler: str) -> Iterator[Clip]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,15 @@
 """Touches the disk: any audio file becomes clips, windows of at most ten seconds of mono at one sample rate."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from ingest.clip import Clip, Waveform
 from ingest.decode import open_audio
+from ingest.errors import AudioError, MissingAudioError, UnreadableAudioError
+from ingest.folder import AudioPath
 from ingest.resample import Resampler, make_resampler
 
 SAMPLE_RATE = 16_000
@@ -16,7 +19,7 @@ MIN_TAIL_S = 0.96
 
 
 def read_windows(
-    path: Path,
+    path: AudioPath,
     *,
     key: str = "",
     sample_rate: int = SAMPLE_RATE,
@@ -46,7 +49,7 @@ def read_windows(
             yield _clip(key or str(path), waveform, sample_rate, index * window / sample_rate)
 
 
-def read_clip(path: Path, *, key: str = "", sample_rate: int = SAMPLE_RATE, resampler: str = "soxr") -> Clip:
+def read_clip(path: AudioPath, *, key: str = "", sample_rate: int = SAMPLE_RATE, resampler: str = "soxr") -> Clip:
     """The whole of an audio file as one clip; for short files, see `read_windows` for the arguments and errors."""
     waveform = _join(list(_resampled_blocks(path, sample_rate, resampler)))
     return _clip(key or str(path), waveform, sample_rate, 0.0)
@@ -57,9 +60,27 @@ def _clip(key: str, waveform: Waveform, sample_rate: int, start_s: float) -> Cli
     return Clip(key, waveform, sample_rate, start_s)
 
 
-def _resampled_blocks(path: Path, sample_rate: int, resampler: str) -> Iterator[Waveform]:
-    with open_audio(path) as stream:
+def _resampled_blocks(path: AudioPath, sample_rate: int, resampler: str) -> Iterator[Waveform]:
+    with _here(path) as file, open_audio(file) as stream:
         yield from resample_blocks(stream.blocks, make_resampler(resampler, stream.sample_rate, sample_rate))
+
+
+@contextmanager
+def _here(path: AudioPath) -> Iterator[Path]:
+    """The file on this machine; what lies elsewhere is copied first, and its errors still have its own name."""
+    if isinstance(path, Path):
+        yield path
+        return
+    try:
+        with path.local() as copy:
+            yield copy
+    except AudioError as error:
+        raise type(error)(str(path), error.rule, error.remedy) from error
+    except FileNotFoundError as error:
+        raise MissingAudioError(str(path), "there is no such object", "check the address") from error
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise UnreadableAudioError(str(path), f"cannot be read ({reason})", "check the keys and the network") from error
 
 
 def resample_blocks(blocks: Iterable[Waveform], resampler: Resampler) -> Iterator[Waveform]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest.errors import InvalidSamplesError
+from ingest.folder import AudioPath
 
 Waveform = npt.NDArray[np.float32]
 
@@ -17,7 +17,7 @@ class AudioItem:
     """One audio file to be embedded, and what is known of it: a row of `manifest.parquet`.
 
     key: names it everywhere; unique in its manifest.
-    path: the audio file.
+    path: the audio file, here or in an object store.
     source: the recording it was cut from (video id, Freesound id ...); rows of one source never stand on both
         sides of a split. The file itself where nothing better is known.
     mids: its labels: AudioSet mids, or the data set's own class names where it has none.
@@ -27,7 +27,7 @@ class AudioItem:
     """
 
     key: str
-    path: Path
+    path: AudioPath
     source: str
     mids: tuple[str, ...] = ()
     fold: int | None = None

@@ -12,6 +12,7 @@ EarshotError                    something expected went wrong; str(error) is one
 ├── FetchError                  one segment could not be had; becomes a row of the ledger, never the end of a run
 ├── DownloadError               a published file could not be had whole; what came of it is kept
 ├── WeightsError                weights are missing, unreachable or do not fit
+├── EngineError                 the workers died, or nothing was heard of them for too long; the work can go on
 ├── SpecMismatchError           rows, stores or bundles made by different encoders would be mixed
 └── FormatError                 a file of ours or of AudioSet's is not what it should be
 
@@ -86,6 +87,9 @@ class DownloadError(EarshotError):
 
 
 class WeightsError(EarshotError): ...
+
+
+class EngineError(EarshotError): ...
 
 
 class SpecMismatchError(EarshotError): ...

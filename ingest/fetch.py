@@ -168,12 +168,16 @@ def save(cut: Cut, key: str, folder: Path, settings: FetchSettings) -> AudioFile
         raise FetchError("silent", "nothing is left of it once the channels are mixed")
     data = encode(samples, rate, settings.format)
     relative = audio_path(key, settings.format)
-    path = folder / relative
+    write_file(folder / relative, data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return AudioFile(str(relative), len(data), sha256, samples.shape[0] / rate, rate)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Whole or not at all, its folder too. Raises: OSError: the disk does not take it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-    sha256 = hashlib.sha256(data).hexdigest()
-    return AudioFile(str(relative), len(data), sha256, samples.shape[0] / rate, rate)
 
 
 def shape(cut: Cut, settings: FetchSettings) -> tuple[npt.NDArray[np.float32], int]:

@@ -5,24 +5,30 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
+from ingest.address import HERE, Address
 from ingest.availability import Availability, survey, write_manifest, write_report
-from ingest.fetch import FetchResult, FetchSettings, fetch_segment
+from ingest.engine import EngineSettings
+from ingest.fetch import FetchSettings
+from ingest.fetcher import Fetcher, LocalFetcher, versions
+from ingest.folder import Folder
 from ingest.ledger import Ledger
 from ingest.outcomes import FAILURES, NOT_IN_MIRROR, Kind
 from ingest.pace import Phase
 from ingest.reconcile import Mended, reconcile
 from ingest.run import Clock, Progress, Run, RunSettings
+from ingest.run_status import StatusWriter
 from ingest.segments import Segment, StrongEvent
 from ingest.shards import write_shards
 from ingest.sources import YOUTUBE, Sources, in_order
 
 MANIFEST_EVERY_S = 600.0
 """`embed` may read the manifest while a run goes on; this is how old it gets."""
+SURVEY_EVERY_S, STATUS_EVERY_S = 60.0, 10.0
+"""What `status` shows from elsewhere: reasons and classes, and how the run stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,8 @@ class JobSettings:
     """name: of what is asked for: in the report, and as the split. recheck: ask again for what is gone or failed.
 
     with_cookies: ask again for what needed them. shards: write WebDataset shards at the end.
+    engine: where it is fetched; its `workers` say nothing here, as the pace does. publish: gets copies of
+        `status.json`.
     """
 
     name: str
@@ -38,6 +46,8 @@ class JobSettings:
     recheck: bool = False
     with_cookies: bool = False
     shards: bool = False
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    publish: Folder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,7 @@ def run_job(
     sources: Sources,
     settings: JobSettings,
     *,
+    addresses: Sequence[Address] = (HERE,),
     strong: Mapping[str, Sequence[StrongEvent]] | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     clock: Clock | None = None,
@@ -67,6 +78,7 @@ def run_job(
     """Fetch what is missing of `segments` into `out`. Called again, it goes on where it was, however it ended.
 
     Args:
+        addresses: to ask YouTube from, each at the pace of the settings. On Ray, none: each machine has one of its own.
         strong: the events of segments that have strong labels, by key; for the manifest.
     Raises:
         UsageError: another run writes to `out`.
@@ -74,9 +86,9 @@ def run_job(
         SpecMismatchError: `out` was begun with other settings of the files.
         KeyboardInterrupt: the run was asked to end; ledger and manifest are in order all the same.
     """
-    clock, stop, versions = clock or Clock(), stop or threading.Event(), _versions()
+    clock, stop, made_by = clock or Clock(), stop or threading.Event(), versions()
     ordered = in_order(segments, sources)
-    with Ledger.open(out) as ledger:
+    with _fetcher(out, sources, settings, addresses, stop) as fetch, Ledger.open(out) as ledger:
         ledger.settle(
             {
                 "format": settings.fetch.format,
@@ -86,24 +98,35 @@ def run_job(
         )
         ledger.request(ordered, split=settings.name, now=clock.now())
         ledger.keep_strong(strong or {})
-        mended = reconcile(ledger, settings.fetch, versions=versions, now=clock.now())
+        mended = reconcile(ledger, settings.fetch, versions=made_by, now=clock.now())
         ledger.reopen(_reopened(settings, sources))
-
-        def fetch(segment: Segment) -> FetchResult:
-            return fetch_segment(segment, out, sources, settings.fetch, stop)
-
-        teller = _Teller(ledger, progress)
-        run = Run(ledger, fetch, settings.run, versions=versions, progress=teller, clock=clock, stop=stop)
+        teller = _Teller(ledger, progress, StatusWriter(out, settings.engine.name, settings.publish))
+        run = Run(ledger, fetch, settings.run, versions=made_by, progress=teller, clock=clock, stop=stop)
         with _ending_when_interrupted(stop):
             try:
                 end = run.go()
             finally:
                 manifest = write_manifest(ledger)
+                teller.end(run.progress())
         shards = write_shards(ledger) if settings.shards else 0
         availability = survey(ledger)
         report = write_report(availability, out, settings.name)
     stopped = end.pause if end.phase is Phase.STOPPED else ""
     return JobResult(end, availability, mended, manifest, report, shards, stopped)
+
+
+@contextmanager
+def _fetcher(
+    out: Path, sources: Sources, settings: JobSettings, addresses: Sequence[Address], stop: threading.Event
+) -> Iterator[Fetcher]:
+    if settings.engine.name == "local":
+        yield LocalFetcher(out, sources, settings.fetch, addresses, stop)
+        return
+    from ingest.ray_engine import connected
+    from ingest.ray_fetch import RayFetcher
+
+    with connected(settings.engine.ray_address) as ray:
+        yield RayFetcher(ray, out, sources, settings.fetch, addresses=addresses, stop=stop)
 
 
 @contextmanager
@@ -131,19 +154,51 @@ def _ending_when_interrupted(stop: threading.Event) -> Iterator[None]:
 
 
 class _Teller:
-    """Passes progress on, and keeps the manifest young."""
+    """Passes progress on, and keeps the manifest and the status file young."""
 
-    def __init__(self, ledger: Ledger, progress: Callable[[Progress], None]) -> None:
-        self._ledger, self._progress = ledger, progress
-        self._due = time.monotonic() + MANIFEST_EVERY_S
+    def __init__(self, ledger: Ledger, progress: Callable[[Progress], None], status: StatusWriter) -> None:
+        self._ledger, self._progress, self._status = ledger, progress, status
+        self._manifest = _Every(MANIFEST_EVERY_S, lambda: write_manifest(ledger))
+        self._survey = _Every(SURVEY_EVERY_S, self._look, at_once=True)
+        self._write = _Every(STATUS_EVERY_S, self._tell, at_once=True)
+        self._last: Progress
+        self._availability: Availability
+        self._looked_at: float
 
     def __call__(self, progress: Progress) -> None:
-        began = time.monotonic()
-        if began > self._due:
-            write_manifest(self._ledger)
-            took_s = time.monotonic() - began  # a minute for two million rows
-            self._due = began + max(MANIFEST_EVERY_S, 50 * took_s)
+        self._last = progress
+        for task in (self._manifest, self._survey, self._write):
+            task()
         self._progress(progress)
+
+    def end(self, progress: Progress) -> None:
+        """The last word: how it ended."""
+        self._look()
+        stopped = progress.pause if progress.phase is Phase.STOPPED else ""
+        self._status.write(progress, self._availability, self._looked_at, ended=True, stopped=stopped)
+        self._status.close()
+
+    def _look(self) -> None:
+        self._availability, self._looked_at = survey(self._ledger), time.time()
+
+    def _tell(self) -> None:
+        self._status.write(self._last, self._availability, self._looked_at)
+
+
+class _Every:
+    """Does something every so often, and so rarely that it takes two hundredths of the time at most: a survey of two
+    million rows takes many seconds, their manifest a minute. A full disk is left for the run to notice."""
+
+    def __init__(self, seconds: float, work: Callable[[], object], *, at_once: bool = False) -> None:
+        self._seconds, self._work = seconds, work
+        self._due = time.monotonic() + (0 if at_once else seconds)
+
+    def __call__(self) -> None:
+        began = time.monotonic()
+        if began >= self._due:
+            with suppress(OSError):
+                self._work()
+            self._due = began + max(self._seconds, 50 * (time.monotonic() - began))
 
 
 def _reopened(settings: JobSettings, sources: Sources) -> list[str]:
@@ -152,7 +207,3 @@ def _reopened(settings: JobSettings, sources: Sources) -> list[str]:
         return [failure.name for failure in FAILURES]
     names = [f.name for f in FAILURES if f.kind is Kind.NEEDS_COOKIES and settings.with_cookies]
     return [*names, NOT_IN_MIRROR] if YOUTUBE in sources else names
-
-
-def _versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in ("earshot", "yt-dlp", "av", "soundfile", "soxr"))

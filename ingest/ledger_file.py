@@ -75,6 +75,20 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process of this machine writes to the folder now."""
+    import fcntl
+
+    try:
+        with (folder / _LOCK_NAME).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def lock_folder(folder: Path) -> Any:
     """The open lock file; the system drops the lock when the process ends, however it ends.
 

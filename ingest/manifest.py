@@ -16,13 +16,16 @@ A path is relative to the manifest's folder when the audio lies in that folder o
 """
 
 import os
+import posixpath
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ingest.arrow_folder import ArrowFolder
 from ingest.clip import AudioItem
 from ingest.errors import FormatError, UsageError
 from ingest.files import atomic_path
+from ingest.folder import AudioPath, Folder, LocalFolder
 from ingest.labels import display_name
 from ingest.ledger import Ledger
 from ingest.ledger_file import FILE_NAME as LEDGER
@@ -51,17 +54,19 @@ def audio_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def read_items(path: Path) -> list[AudioItem]:
+def read_items(path: Path | ArrowFolder) -> list[AudioItem]:
     """What there is to embed at a path, sorted by key, keys unique.
 
     Args:
         path: a manifest, a folder that holds one, a folder that `earshot ingest youtube` is still at its first clips
             of (what is finished), a folder of audio (then without labels; key and source are the path in it), or one
-            audio file.
+            audio file. In an object store: a folder that holds a manifest, or one of audio.
     Raises:
         UsageError: there is nothing at `path`, or no audio in it.
         FormatError: the manifest is damaged, or names a key twice.
     """
+    if isinstance(path, ArrowFolder):
+        return _read_remote(path)
     if path.is_dir():
         if (path / MANIFEST).exists():
             return _read_manifest(path / MANIFEST)
@@ -74,6 +79,26 @@ def read_items(path: Path) -> list[AudioItem]:
     if not path.exists():
         raise UsageError(f"{path}: there is no such file or folder; check the path")
     return _read_manifest(path) if path.suffix == ".parquet" else [_unlabelled(path, path.name)]
+
+
+def _read_remote(folder: ArrowFolder) -> list[AudioItem]:
+    """As of a folder here. The sizes, by which shards are cut, come with the listing."""
+    files = {file.name: file for file in folder.files()}
+    if MANIFEST in files:
+        with folder.local(MANIFEST) as manifest:
+            rows = _manifest_rows(manifest, folder.at(MANIFEST))
+        items = [_item(row, files.get(row["path"]) or folder.file(row["path"])) for row in rows]
+        _require_unique(items, folder)
+    else:
+        items = [
+            AudioItem(key=name, path=file, source=name)
+            for name, file in files.items()
+            if posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES
+            and not any(part.startswith(".") for part in name.split("/"))
+        ]
+    if not items:
+        raise UsageError(f"{folder}: holds neither {MANIFEST} nor audio files; name a folder that does")
+    return sorted(items, key=lambda item: item.key)
 
 
 def _read_ledger(folder: Path) -> list[AudioItem]:
@@ -140,16 +165,16 @@ def read_column(path: Path, name: str) -> dict[str, str]:
     path = path / MANIFEST if path.is_dir() else path
     if not path.is_file():
         raise UsageError(f"{path}: there is no such manifest; name the folder that `earshot ingest` made")
-    table = _told(path)
+    table = _told(path, str(path))
     if name not in table.column_names[1:]:
         raise UsageError(f"{path}: has no column {name!r} to slice by; it has {', '.join(table.column_names[1:])}")
     values = ["" if value is None else str(value) for value in table.column(name).to_pylist()]
     return dict(zip(table.column("key").to_pylist(), values, strict=True))
 
 
-def keep_columns(manifest: Path, out: Path) -> None:
-    """Keep what a manifest tells of its rows (age, gender, split ...) in the file `out`; rows that it holds already and
-    the manifest does not stay.
+def keep_columns(audio: Path | ArrowFolder, store: Folder, name: str) -> None:
+    """Keep what the manifest of some audio tells of its rows (age, gender, split ...) as the file `name` of a store;
+    rows that it holds already and the manifest does not stay. Nothing is done for audio without a manifest.
 
     Raises:
         FormatError: one of the two is damaged.
@@ -158,64 +183,80 @@ def keep_columns(manifest: Path, out: Path) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = _told(manifest)
-    if out.exists():
-        before = _told(out)
+    folder = audio if isinstance(audio, ArrowFolder) else LocalFolder(audio if audio.is_dir() else audio.parent)
+    manifest = audio.name if isinstance(audio, Path) and audio.suffix == ".parquet" else MANIFEST
+    if not folder.has(manifest) or (isinstance(audio, Path) and audio.is_file() and audio.name != manifest):
+        return
+    table = _told_in(folder, manifest)
+    if store.has(name):
+        before = _told_in(store, name)
         others = before.filter(pc.invert(pc.is_in(before.column("key"), value_set=table.column("key"))))
         table = pa.concat_tables([table, others], promote_options="default")
-    with atomic_path(out) as temporary:
-        pq.write_table(table, temporary)
+    with store.write(name) as made:
+        pq.write_table(table, made)
 
 
-def _told(path: Path) -> Any:
+def _told_in(folder: Folder, name: str) -> Any:
+    with folder.local(name) as path:
+        return _told(path, folder.at(name))
+
+
+def _told(path: Path, shown: str) -> Any:
     """The key and what is told of each row, as text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
-        names = [name for name in file.schema_arrow.names if name not in ("key", "path", "mids", "names", "start_s")]
-        return file.read(["key", *names]).cast(pa.schema([(name, pa.string()) for name in ("key", *names)]))
+        with pq.ParquetFile(path) as file:
+            names = [
+                name for name in file.schema_arrow.names if name not in ("key", "path", "mids", "names", "start_s")
+            ]
+            return file.read(["key", *names]).cast(pa.schema([(name, pa.string()) for name in ("key", *names)]))
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise FormatError(f"{path}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+        raise FormatError(f"{shown}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
 
 
 def _read_manifest(path: Path) -> list[AudioItem]:
+    items = [_item(row, path.parent / row["path"]) for row in _manifest_rows(path, path)]
+    _require_unique(items, path)
+    return sorted(items, key=lambda item: item.key)
+
+
+def _manifest_rows(path: Path, shown: Path | str) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     wanted = [name for name in _schema().names if name != "names"]
     try:
-        rows = pq.ParquetFile(path).read(wanted).cast(pa.schema([_schema().field(name) for name in wanted])).to_pylist()
+        table = pq.ParquetFile(path).read(wanted)
+        rows: list[dict[str, Any]] = table.cast(pa.schema([_schema().field(name) for name in wanted])).to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise FormatError(f"{path}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
-    items = [_item(row, path.parent) for row in rows]
-    _require_unique(items, path)
-    return sorted(items, key=lambda item: item.key)
+        raise FormatError(f"{shown}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+    return rows
 
 
-def _item(row: dict[str, Any], folder: Path) -> AudioItem:
-    return AudioItem(
-        row["key"], folder / row["path"], row["source"], tuple(row["mids"] or ()), row["fold"], row["start_s"] or 0.0
-    )
+def _item(row: dict[str, Any], path: AudioPath) -> AudioItem:
+    return AudioItem(row["key"], path, row["source"], tuple(row["mids"] or ()), row["fold"], row["start_s"] or 0.0)
 
 
-def _require_unique(items: list[AudioItem], where: Path) -> None:
+def _require_unique(items: list[AudioItem], where: object) -> None:
     key, count = Counter(item.key for item in items).most_common(1)[0] if items else ("", 0)
     if count > 1:
         raise FormatError(f"{where}: key {key!r} stands {count} times, and must be unique; leave one of them")
 
 
-def _require_text(path: Path) -> None:
+def _require_text(path: AudioPath) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"{str(path)!r}: its name is not UTF-8, which a manifest's must be; rename it") from error
 
 
-def _stored_path(path: Path, folder: Path) -> str:
+def _stored_path(path: AudioPath, folder: Path) -> str:
+    if not isinstance(path, Path):
+        return str(path)
     base, target = Path(os.path.abspath(folder)), Path(os.path.abspath(path))  # noqa: PTH100 - links stay
     return Path(os.path.relpath(target, base) if target.is_relative_to(base.parent) else target).as_posix()
 

@@ -66,6 +66,7 @@ class Outcome:
 
 
 NOT_IN_MIRROR = "not-in-mirror"
+NODE_LOST = "node-lost"
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 _COOKIES = "sign in by --cookies or --cookies-from-browser"
 _ELSEWHERE = "go on from another address: --proxy or --source-address"
@@ -189,6 +190,15 @@ FAILURES = (
     Failure("silent", None, Kind.PERMANENT, "none"),
     Failure("too-short", None, Kind.PERMANENT, "none"),
     Failure(NOT_IN_MIRROR, None, Kind.PERMANENT, "add youtube to --source: then these are asked for again"),
+    # What becomes of requests on a cluster. That a machine is lost is nobody's fault; that every one is, the cluster's.
+    Failure(
+        NODE_LOST,
+        None,
+        Kind.ENVIRONMENT,
+        "look after the cluster: `ray status`, and its memory",
+        MINUTE / 2,
+        in_a_row=10,
+    ),
     Failure("unknown", None, Kind.RECOVERABLE, "report the text with `earshot ingest status --json`", 2 * MINUTE, 3),
 )
 """Every way to fail, in the order in which the texts are tried."""
@@ -221,8 +231,10 @@ def match(text: str) -> Failure | None:
 
 
 def plain(text: str) -> str:
-    """`text` on one line, without colours and without yt-dlp's ERROR: and its request to report bugs."""
+    """`text` on one line, without colours, the names and passwords of proxies, yt-dlp's ERROR: and its request to
+    report bugs."""
     text = _TERMINAL_COLOUR.sub("", text).removeprefix("ERROR:").strip()
+    text = re.sub(r"(?<=://)[^/\s@]+@", "", text)
     text = re.sub(r"[;.,]? *please report this issue on .*", "", text, flags=re.DOTALL)
     return " ".join(text.split())
 

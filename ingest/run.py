@@ -1,4 +1,5 @@
-"""Touches clock and threads: one run over a ledger. Workers fetch; one thread claims, records and sets the pace."""
+"""Touches clock and threads: one run over a ledger. Workers fetch, here or on a cluster; one thread claims, records
+and sets the pace of every address."""
 
 import threading
 import time
@@ -8,16 +9,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from random import Random
 
+from ingest.address import Address
+from ingest.errors import EarshotError
 from ingest.fetch import FetchResult
+from ingest.fetcher import Fetcher
+from ingest.governor import Governor, Standing
 from ingest.ledger import Ledger, Row, State
 from ingest.outcomes import BY_NAME, NOT_IN_MIRROR, Failure, Kind, Outcome
 from ingest.pace import Pace, PaceSettings, Phase
-from ingest.segments import Segment
 from ingest.sources import YOUTUBE
 
 MAX_SUSPICIONS = 3
 """An environment failure that met nobody else, so often: it is the segment's own after all."""
 _RECENT = 100
+_MOST_THREADS = 1 << 16
+"""No limit: the governor is the one, and a pool starts no thread while one is idle."""
 _LONGEST_BACKOFF_S = 24 * 3600.0
 
 
@@ -41,7 +47,7 @@ class Clock:
 class RunSettings:
     """linger_s: at the end, wait for segments that are due again within this; later ones are left to the next run.
 
-    tick_s: how often progress is told while nothing happens. seed: of the jitter.
+    pace: of each address. tick_s: how often progress is told while nothing happens. seed: of the jitter.
     """
 
     pace: PaceSettings = field(default_factory=PaceSettings)
@@ -55,7 +61,8 @@ class Progress:
     """How a run stands.
 
     counts: of this run's segments. rate_per_hour: of late, answers of any kind; None before there are two.
-    remaining_s: for what is pending at that rate. pause: why nothing moves, "" while it does.
+    remaining_s: for what is pending at that rate. phase: of the address that stands best. pause: why nothing moves,
+    "" while something does. addresses: each of those that are asked from.
     """
 
     counts: dict[State, int]
@@ -65,24 +72,34 @@ class Progress:
     pause: str
     paused_for_s: float
     bytes_read: int
+    addresses: tuple[Standing, ...] = ()
 
     @property
     def requested(self) -> int:
         return sum(self.counts.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A segment on its way. row: as it was when it was claimed. probe: the others of its address wait for it."""
+
+    row: Row
+    address: Address
+    probe: bool
+
+
 class Run:
     """Call `go` once. `stop` may be set from elsewhere: the run ends soon and loses nothing.
 
     Args:
-        fetch: called in the workers' threads.
+        fetch: called in a thread for each request under way.
         progress: called in this thread after every result and tick.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        fetch: Callable[[Segment], FetchResult],
+        fetch: Fetcher,
         settings: RunSettings,
         *,
         versions: str = "",
@@ -93,15 +110,15 @@ class Run:
         self._ledger, self._fetch, self._settings, self._versions = ledger, fetch, settings, versions
         self._tell, self._clock, self._stop = progress, clock or Clock(), stop or threading.Event()
         self._random = Random(settings.seed)
-        self._pace = Pace(settings.pace, self._random)
-        self._in_flight: dict[Future[FetchResult], tuple[Row, bool]] = {}
+        self._governor = Governor(settings.pace, self._random)
+        self._in_flight: dict[Future[FetchResult], _Flight] = {}
         self._counts = ledger.counts(this_run=True)
         self._answered_at: deque[float] = deque(maxlen=_RECENT)
         self._bytes_read = 0
 
     def go(self) -> Progress:
         """Fetch until nothing is left to be fetched soon, or the pace stops it, or `stop` is set."""
-        with ThreadPoolExecutor(self._settings.pace.workers, thread_name_prefix="fetch") as pool:
+        with ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="fetch") as pool:
             try:
                 while not self._stop.is_set():
                     until_s = self._start_all(pool)
@@ -120,25 +137,28 @@ class Run:
             counts=dict(self._counts),
             rate_per_hour=rate,
             remaining_s=3600 * pending / rate if rate else None,
-            phase=self._pace.phase,
-            pause=self._pace.reason,
-            paused_for_s=max(0.0, self._pace.paused_until - now) if self._pace.phase is Phase.PAUSED else 0.0,
+            phase=self._governor.phase,
+            pause=self._governor.reason,
+            paused_for_s=self._governor.paused_for_s(now),
             bytes_read=self._bytes_read,
+            addresses=self._governor.standings(now),
         )
 
     def _start_all(self, pool: ThreadPoolExecutor) -> float | None:
         """Start what may start now. Seconds until something else may; None when only a result (or nothing) can."""
-        while True:
+        self._governor.admit(self._fetch.addresses())
+        while not self._stop.is_set() and self._counts[State.PENDING] + self._counts[State.WAITING]:
             now = self._clock.now()
-            delay_s = self._pace.delay_s(now, len(self._in_flight))
-            if delay_s > 0:
-                return delay_s if delay_s < float("inf") else None
+            address, delay_s = self._governor.turn(now)
+            if address is None or delay_s > 0:
+                return delay_s if address else None
             row = self._ledger.claim(now)
             if row is None:
                 return self._until_due(now)
             self._move(row.state, State.RUNNING)
-            probe = self._pace.started(now)
-            self._in_flight[pool.submit(self._fetch, row.segment)] = row, probe
+            flight = _Flight(row, address, probe=self._governor.started(address, now))
+            self._in_flight[pool.submit(self._fetch, row.segment, address)] = flight
+        return None
 
     def _until_due(self, now: float) -> float | None:
         due = self._ledger.next_attempt()
@@ -148,21 +168,36 @@ class Run:
 
     def _wait(self, seconds: float) -> None:
         for future in self._clock.wait(self._in_flight, seconds):
-            row, probe = self._in_flight.pop(future)
-            self._record(row, future.result(), probe)
+            self._land(future)
         self._tell(self.progress())
 
     def _drain(self) -> None:
         """Workers end soon once `stop` is set; what they finished counts, the rest goes back."""
-        for future, (row, probe) in list(self._in_flight.items()):
-            self._record(row, future.result(), probe)
-        self._in_flight.clear()
+        errors = []
+        for future in list(self._in_flight):
+            try:
+                self._land(future)
+            except EarshotError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
-    def _record(self, row: Row, result: FetchResult, probe: bool) -> None:
+    def _land(self, future: "Future[FetchResult]") -> None:
+        flight = self._in_flight.pop(future)
+        pace = self._governor.ended(flight.address)
+        try:
+            result = future.result()
+        except BaseException:
+            self._ledger.put_back(flight.row.segment.key)
+            self._move(State.RUNNING, State.PENDING)
+            raise
+        self._record(flight.row, result, pace, flight.probe)
+
+    def _record(self, row: Row, result: FetchResult, pace: Pace, probe: bool) -> None:
         now = self._clock.now()
         self._bytes_read += result.bytes_read
         if YOUTUBE not in result.asked:
-            self._pace.refund()
+            pace.refund()
         if result.file:
             self._ledger.done(
                 row.segment.key,
@@ -172,29 +207,28 @@ class Run:
                 versions=self._versions,
                 now=now,
             )
-            self._answered(now, probe)
+            self._answered(now, pace, probe)
             self._move(State.RUNNING, State.DONE)
         elif result.outcome:
-            self._record_failure(row, result, result.outcome, probe)
+            self._record_failure(row, result, result.outcome, pace, probe)
         else:
             self._put_back(row, result)
 
-    def _record_failure(self, row: Row, result: FetchResult, outcome: Outcome, probe: bool) -> None:
+    def _record_failure(self, row: Row, result: FetchResult, outcome: Outcome, pace: Pace, probe: bool) -> None:
         now, failure = self._clock.now(), outcome.failure
         if failure.kind is Kind.ENVIRONMENT:
-            proven = self._pace.is_proven(outcome, row.segment.key)
-            if proven:
-                self._pace.objected(outcome, now, probe=probe)
+            if pace.is_proven(outcome, row.segment.key):
+                pace.objected(outcome, now, probe=probe)
                 self._put_back(row, result, objection=True)
                 return
-            self._pace.failed(failure.name, fresh=not row.suspicions, probe=probe)
+            pace.failed(failure.name, fresh=not row.suspicions, probe=probe)
             if row.suspicions + 1 < MAX_SUSPICIONS:
                 self._put_back(row, result, objection=True, suspicion=True)
                 return
         elif failure.kind is Kind.RECOVERABLE:
-            self._pace.failed(failure.name, fresh=not row.attempts, probe=probe)
+            pace.failed(failure.name, fresh=not row.attempts, probe=probe)
         else:
-            self._answered(now, probe)
+            self._answered(now, pace, probe)
         state = verdict(failure, row.attempts + 1)
         name, text = _reason(row, outcome)
         self._ledger.failed(
@@ -213,8 +247,8 @@ class Run:
         self._ledger.put_back(row.segment.key, objection=objection, suspicion=suspicion, bytes_read=result.bytes_read)
         self._move(State.RUNNING, State.PENDING)
 
-    def _answered(self, now: float, probe: bool) -> None:
-        self._pace.answered(probe=probe)
+    def _answered(self, now: float, pace: Pace, probe: bool) -> None:
+        pace.answered(probe=probe)
         self._answered_at.append(now)
 
     def _backoff_s(self, outcome: Outcome, attempts: int) -> float:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ingest.address import Address
 from ingest.errors import UsageError
 from ingest.mirror import Mirror
 from ingest.segments import Segment, read_segments
-from ingest.youtube import Source
+from ingest.youtube import Source, YouTube
 
 YOUTUBE, MIRROR = "youtube", "mirror"
 NAMES = (YOUTUBE, MIRROR)
@@ -39,6 +40,11 @@ def in_order(segments: Iterable[Segment], sources: Sources) -> list[Segment]:
     wanted = list(segments)
     orders = [source.order(wanted) if isinstance(source, Mirror) else wanted for source in sources.values()]
     return orders[0]
+
+
+def asked_from(address: Address, sources: Sources) -> Sources:
+    """The same sources, those that limit an address being asked from `address`."""
+    return {name: source.at(address) if isinstance(source, YouTube) else source for name, source in sources.items()}
 
 
 def clip_starts(path: Path, segments: Iterable[Segment]) -> dict[str, float] | None:

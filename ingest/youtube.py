@@ -5,17 +5,19 @@ yt-dlp is asked once and never retries on its own: what follows a failure is dec
 """
 
 import io
-import itertools
 import json
 import re
-import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from ingest.address import Address
 from ingest.errors import FetchError, UsageError
 from ingest.remote import MediaStream
 
@@ -46,13 +48,13 @@ class YouTubeSettings:
     """How to ask. Saved nowhere: it may hold secrets.
 
     cookies: a file in Netscape's format. cookies_from_browser: BROWSER[+KEYRING][:PROFILE][::CONTAINER], as in yt-dlp.
-    proxies: taken in turn, one per video. options_file: JSON, an object of `YoutubeDL` parameters; it wins.
-    url_template: `{id}` stands for the id.
+    proxy: "" for none at all, None for the system's. options_file: JSON, an object of `YoutubeDL` parameters; it wins,
+    but over the proxy. url_template: `{id}` stands for the id.
     """
 
     cookies: Path | None = None
     cookies_from_browser: str | None = None
-    proxies: tuple[str, ...] = ()
+    proxy: str | None = None
     source_address: str | None = None
     options_file: Path | None = None
     url_template: str = WATCH_URL
@@ -64,30 +66,44 @@ class YouTubeSettings:
 
 
 class YouTube:
-    """yt-dlp as a `Source`: one `YoutubeDL` per thread and proxy, as they are not made to be shared."""
+    """yt-dlp as a `Source`, asking from one address. It may be sent to another process: files are read here and now."""
 
     def __init__(self, settings: YouTubeSettings) -> None:
         self._settings = settings
         self._options = ytdlp_options(settings)
         self._cookies = _read_cookies(settings.cookies) if settings.cookies else None
-        self._proxies: Iterator[str | None] = itertools.cycle(settings.proxies or (None,))
-        self._lock = threading.Lock()
-        self._local = threading.local()
+        self._idle: deque[Any] = deque()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_idle": deque()}
+
+    def at(self, address: Address) -> "YouTube":
+        """The same, asking from `address`."""
+        if address.proxy is None and address.source_address is None:
+            return self
+        there = copy(self)
+        there._options = self._options | {
+            name: value
+            for name, value in (("proxy", address.proxy), ("source_address", address.source_address))
+            if value is not None
+        }
+        there._idle = deque()
+        return there
 
     def find(self, video_id: str) -> MediaStream:
-        proxy = self._next_proxy()
-        ydl = self._downloader(proxy)
-        info = ydl.extract_info(self.url(video_id), download=False)
-        if not info or not info.get("url"):
-            raise FetchError("no-audio", f"{video_id}: yt-dlp found no stream there")
+        with self._downloader() as ydl:
+            info = ydl.extract_info(self.url(video_id), download=False)
+            if not info or not info.get("url"):
+                raise FetchError("no-audio", f"{video_id}: yt-dlp found no stream there")
+            cookies = ydl.cookiejar.get_cookie_header(info["url"])
         headers = {str(name): str(value) for name, value in (info.get("http_headers") or {}).items()}
-        if cookies := ydl.cookiejar.get_cookie_header(info["url"]):
+        if cookies:
             headers["Cookie"] = cookies
         return MediaStream(
             info["url"],
             headers,
             duration_s=info.get("duration"),
-            proxy=proxy or self._options.get("proxy"),
+            proxy=self._options.get("proxy"),
             source_address=self._options.get("source_address"),
             seekable=info.get("protocol") in ("http", "https"),
         )
@@ -100,7 +116,7 @@ class YouTube:
                 raise FetchError("stalled", f"the download was not done after {deadline_s:g} s")
 
         into = {"outtmpl": {"default": str(folder / "whole.%(ext)s")}, "progress_hooks": [watch]}
-        with self._open(self._next_proxy(), into) as ydl:
+        with self._open(into) as ydl:
             ydl.extract_info(self.url(video_id), download=True)
         files = [path for path in folder.iterdir() if path.suffix not in (".part", ".ytdl")]
         if not files or not files[0].stat().st_size:
@@ -110,30 +126,29 @@ class YouTube:
     def url(self, video_id: str) -> str:
         return self._settings.url_template.replace("{id}", quote(video_id, safe=""))
 
-    def _next_proxy(self) -> str | None:
-        with self._lock:
-            return next(self._proxies)
+    @contextmanager
+    def _downloader(self) -> Iterator[Any]:
+        """A `YoutubeDL` for this thread alone, as they are not made to be shared; as many as are used at once."""
+        try:
+            ydl = self._idle.pop()
+        except IndexError:
+            ydl = self._open({})
+        try:
+            yield ydl
+        finally:
+            self._idle.append(ydl)
 
-    def _downloader(self, proxy: str | None) -> Any:
-        """This thread's own."""
-        opened = self._local.__dict__.setdefault("opened", {})
-        if proxy not in opened:
-            opened[proxy] = self._open(proxy, {})
-        return opened[proxy]
-
-    def _open(self, proxy: str | None, more: dict[str, Any]) -> Any:
+    def _open(self, more: dict[str, Any]) -> Any:
         import yt_dlp
 
         options = {**self._options, **more}
         if self._cookies is not None:  # as text in memory: yt-dlp would write to a file, from every thread
             options["cookiefile"] = io.StringIO(self._cookies)
-        if proxy is not None:
-            options["proxy"] = proxy
         return yt_dlp.YoutubeDL(options)
 
 
 def ytdlp_options(settings: YouTubeSettings) -> dict[str, Any]:
-    """The parameters of `YoutubeDL`, but for cookies of a file and proxies in turn.
+    """The parameters of `YoutubeDL`, but for cookies of a file.
 
     Raises:
         UsageError: the options file is not what it should be, or the URL template lacks `{id}`.
@@ -161,7 +176,8 @@ def ytdlp_options(settings: YouTubeSettings) -> dict[str, Any]:
         options["cookiesfrombrowser"] = parse_browser(settings.cookies_from_browser)
     if settings.source_address:
         options["source_address"] = settings.source_address
-    return {**options, **(_read_options(settings.options_file) if settings.options_file else {})}
+    options |= _read_options(settings.options_file) if settings.options_file else {}
+    return {**options, **({"proxy": settings.proxy} if settings.proxy is not None else {})}
 
 
 def parse_browser(text: str) -> tuple[str, str | None, str | None, str | None]:

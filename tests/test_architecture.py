@@ -28,6 +28,7 @@ HEAVY = (
     "xgboost",
     "matplotlib",
     "pandas",
+    "ray",
 )
 MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

@@ -3,12 +3,19 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.commands.engine_options import engine_options, start_engine
+from app.commands.places import StoreType
 from app.commands.problem import ProblemOptions, parse_changes, problem_options
+from ingest.engine import EngineSettings
 from ingest.errors import UsageError
+
+if TYPE_CHECKING:
+    from ingest.arrow_folder import ArrowFolder
+    from ingest.folder import LocalFolder
 
 
 @click.command(
@@ -18,12 +25,13 @@ Examples:
   earshot compare emb --classes city10 --heads svc,attention
   earshot compare emb --classes city10 --heads shallow,attention-family --seeds 3 --out table
   earshot compare emb --set svc.folds=5 --set attention.epochs=30 --heads svc,attention --json
+  earshot compare emb --classes city10 --seeds 5 --engine ray --ray-address head:6379     head x fold x seed in parallel
 
 Every head learns and is measured on the same splits, which never share a source. Stopped at any moment, the same
 command goes on where it was. A head that refuses the data becomes a row that says why.
 """
 )
-@click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
+@click.argument("store", metavar="EMB", type=StoreType())
 @problem_options("auto", "folds", "cv5", "split")
 @click.option(
     "--heads",
@@ -45,14 +53,16 @@ command goes on where it was. A head that refuses the data becomes a row that sa
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default EMB.compare.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@engine_options(local_workers="Processes that each fit one head on one split, 1 by default.", stall_minutes=120.0)
 def command(  # noqa: PLR0917 - click passes them all by name
-    store: Path,
+    store: "LocalFolder | ArrowFolder",
     problem: ProblemOptions,
     heads: str,
     seeds: int,
     changes: tuple[str, ...],
     out: Path | None,
     as_json: bool,
+    engine: EngineSettings,
 ) -> None:
     """Measure several heads on one store, the same splits for all, and rank them with intervals."""
     from app.share_bar import ShareBar
@@ -64,12 +74,14 @@ def command(  # noqa: PLR0917 - click passes them all by name
     chosen = choose_heads(heads)
     head_changes = parse_head_changes(changes, chosen)
     opened = EmbeddingStore.open(store)
-    out = out or store.with_name(f"{store.name}.compare")
+    out = out or store.beside(".compare")
+    parallel = engine.name != "local" or (engine.workers or 1) > 1
+    where = start_engine(engine, processes=engine.workers or 1) if parallel else None
     settings = CompareSettings(**problem.settings(), heads=chosen, seeds=seeds, head_changes=head_changes)
     words = ["earshot", "compare", str(store), *problem.words(), "--heads", heads, "--seeds", str(seeds)]
     words += [word for change in changes for word in ("--set", change)] + ["--out", str(out)]
     with ShareBar() as bar:
-        made = compare(opened.load(), opened.spec, settings, out / "results", progress=bar)
+        made = compare(opened.load(), opened.spec, settings, out / "results", progress=bar, engine=where)
     said = {"store": str(store), "command": shlex.join(words)} | made.to_json()
     pages = {
         "compare.json": json.dumps(said, indent=2) + "\n",

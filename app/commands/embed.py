@@ -1,6 +1,7 @@
 """`earshot embed`: audio -> an embedding store."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.commands.engine_options import engine_options, start_engine
+from app.commands.places import AudioType, StoreType
+from ingest.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 
 if TYPE_CHECKING:
-    from embeddings.embed import Summary
+    from embeddings.embed import EmbedSettings, Summary
     from embeddings.encoders import EncoderSettings
+    from ingest.arrow_folder import ArrowFolder
     from ingest.clip import AudioItem
+    from ingest.folder import Folder, LocalFolder
 
 SHOWN_FAILURES = 5
 
@@ -25,16 +31,17 @@ Examples:
   earshot embed clips --encoder vggish --out emb              a folder that `earshot ingest` made, with its labels
   earshot embed clips --encoder yamnet-128 --fit-pca --out emb
   earshot embed clips --encoder vggish-hub --model ~/vggish_1 --out emb
+  earshot embed /data/clips --encoder yamnet --out s3://bucket/emb --engine ray --ray-address head:6379
 
 Stopped at any moment, the same command goes on where it was. Files that failed are tried again.
 """
 )
-@click.argument("audio", metavar="AUDIO_DIR_OR_MANIFEST", type=click.Path(path_type=Path))
+@click.argument("audio", metavar="AUDIO_DIR_OR_MANIFEST", type=AudioType())
 @click.option(
     "--encoder", required=True, metavar="NAME", help="yamnet, yamnet-128, vggish, vggish-pca, handcrafted ..."
 )
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the store, new or to be continued."
+    "--out", required=True, type=StoreType(), help="Folder of the store, new or to be continued; s3:// and gs:// too."
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
 @click.option("--precision", metavar="NAME", help="float32 or, where the encoder has it, bfloat16.")
@@ -45,21 +52,19 @@ Stopped at any moment, the same command goes on where it was. Files that failed 
     show_default=True,
     help="resampy is the reference's own, and far slower.",
 )
-@click.option(
-    "--workers", type=click.IntRange(1), help="Threads that read, and threads that encode; all cores by default."
-)
+@engine_options(local_workers="Threads that read, and threads that encode; all cores by default.")
 @click.option("--pca", type=click.Path(path_type=Path), help="The npz with the projection of yamnet-128.")
 @click.option("--fit-pca", is_flag=True, help="Fit the projection of yamnet-128 on this audio first, into the store.")
 @click.option("--model", metavar="HANDLE_OR_DIR", help="The SavedModel of vggish-hub or yamnet-hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
-    audio: Path,
+    audio: "Path | ArrowFolder",
     encoder: str,
-    out: Path,
+    out: "LocalFolder | ArrowFolder",
     weights: Path | None,
     precision: str | None,
     resampler: str,
-    workers: int | None,
+    engine: EngineSettings,
     pca: Path | None,
     fit_pca: bool,
     model: str | None,
@@ -67,11 +72,11 @@ def command(  # noqa: PLR0917 - click passes them all by name
 ) -> None:
     """Turn audio into embeddings: Parquet in a folder, one row per window of at most ten seconds."""
     from app.progress import ClipBar
-    from embeddings.embed import EmbedSettings, embed
-    from embeddings.encoders import EncoderSettings, encoder_row, load_encoder
+    from embeddings.embed import embed_on, load_for_worker, spec_of
+    from embeddings.encoders import EncoderSettings, encoder_row
     from embeddings.fit import PCA_FILE
     from embeddings.store import ABOUT_FILE, EmbeddingStore
-    from ingest.manifest import MANIFEST, keep_columns
+    from ingest.manifest import keep_columns
 
     row = encoder_row(encoder)
     _refuse_early(out, encoder, resampler)
@@ -83,26 +88,42 @@ def command(  # noqa: PLR0917 - click passes them all by name
         raise UsageError(f"--model: is for vggish-hub and yamnet-hub, not {encoder}; leave it out")
     if fit_pca and pca:
         raise UsageError("--fit-pca: fits a projection, and --pca names one; leave one of the two out")
+    where = start_engine(engine)
     items = _items(audio)
-    embed_settings = EmbedSettings(**({"workers": workers} if workers else {}))
+    embed_settings = _embed_settings(engine)
     settings = EncoderSettings(weights_dir=weights, precision=precision, pca=pca, model=model)
     if fit_pca:
-        settings = replace(settings, pca=_fit(items, out, settings, embed_settings.workers, resampler))
-    elif encoder == "yamnet-128" and not pca and (out / PCA_FILE).exists():
-        settings = replace(settings, pca=out / PCA_FILE)
-    loaded = load_encoder(encoder, settings)
-    store = EmbeddingStore.create(out, replace(loaded.spec, resampler=resampler))
-    manifest = audio / MANIFEST if audio.is_dir() else audio
-    if manifest.suffix == ".parquet" and manifest.is_file():
-        keep_columns(manifest, out / ABOUT_FILE)
-    with ClipBar() as bar:
-        summary = embed(items, loaded, store, embed_settings, progress=bar)
+        _fit(items, out, settings, embed_settings.workers, resampler)
+    with ExitStack() as stack:
+        if encoder == "yamnet-128" and not pca and out.has(PCA_FILE):
+            settings = replace(settings, pca=stack.enter_context(out.local(PCA_FILE)))
+        workers = stack.enter_context(where.workers(load_for_worker, encoder, settings, _projection(settings)))
+        ((_, spec),) = workers.run(spec_of, [None])
+        store = EmbeddingStore.create(out, replace(spec, resampler=resampler))
+        keep_columns(audio, out, ABOUT_FILE)
+        bar = stack.enter_context(ClipBar())
+        summary = embed_on(workers, items, store, embed_settings, progress=bar)
     click.echo(json.dumps(_as_json(summary, encoder, out)) if as_json else _as_text(summary, encoder, out))
     if len(summary.failures) == len(items):
-        raise EarshotError(f"{audio}: none of its {len(items)} files could be embedded; see {out / 'failures.parquet'}")
+        raise EarshotError(
+            f"{audio}: none of its {len(items)} files could be embedded; see {out.at('failures.parquet')}"
+        )
 
 
-def _items(audio: Path) -> "list[AudioItem]":
+def _embed_settings(engine: EngineSettings) -> "EmbedSettings":
+    """On a cluster every worker is a process with one thread of each kind; here it is one process with all threads."""
+    from embeddings.embed import EmbedSettings
+
+    threads = engine.workers if engine.name == "local" else 1
+    return EmbedSettings(workers=threads) if threads else EmbedSettings()
+
+
+def _projection(settings: "EncoderSettings") -> bytes | None:
+    """The projection's bytes: its file need not be where the workers are."""
+    return settings.pca.read_bytes() if settings.pca and settings.pca.is_file() else None
+
+
+def _items(audio: "Path | ArrowFolder") -> "list[AudioItem]":
     from ingest.manifest import AUDIO_SUFFIXES, read_items
 
     items: list[AudioItem] = read_items(audio)
@@ -111,24 +132,24 @@ def _items(audio: Path) -> "list[AudioItem]":
     return items
 
 
-def _refuse_early(out: Path, encoder: str, resampler: str) -> None:
+def _refuse_early(out: "Folder", encoder: str, resampler: str) -> None:
     """What can be known about a store before the encoder is loaded, which takes seconds."""
-    from embeddings.store import SPEC_FILE, EmbeddingStore
+    from embeddings.store import SPEC_FILE, EmbeddingStore, read_spec
 
-    if (out / SPEC_FILE).exists():
-        store = EmbeddingStore.open(out)
+    if out.has(SPEC_FILE):
+        store = EmbeddingStore(out, read_spec(out))
         store.require(replace(store.spec, encoder=encoder, resampler=resampler))
 
 
-def _fit(items: "list[AudioItem]", out: Path, settings: "EncoderSettings", workers: int, resampler: str) -> Path:
-    from embeddings.fit import PCA_FILE, fitted_projection
+def _fit(items: "list[AudioItem]", out: "Folder", settings: "EncoderSettings", workers: int, resampler: str) -> None:
+    from embeddings.fit import PCA_FILE, fit_projection
 
-    verb = "using" if (out / PCA_FILE).exists() else "fitting"
-    click.echo(f"{verb} the projection {out / PCA_FILE}", err=True)
-    return fitted_projection(items, out, settings, workers=workers, resampler=resampler)
+    verb = "using" if out.has(PCA_FILE) else "fitting"
+    click.echo(f"{verb} the projection {out.at(PCA_FILE)}", err=True)
+    fit_projection(items, out, settings, workers=workers, resampler=resampler)
 
 
-def _as_json(summary: "Summary", encoder: str, out: Path) -> dict[str, Any]:
+def _as_json(summary: "Summary", encoder: str, out: "Folder") -> dict[str, Any]:
     return {
         "store": str(out),
         "encoder": encoder,
@@ -144,7 +165,7 @@ def _as_json(summary: "Summary", encoder: str, out: Path) -> dict[str, Any]:
     }
 
 
-def _as_text(summary: "Summary", encoder: str, out: Path) -> str:
+def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
     lines = [
         f"{out}: {summary.embedded} of {summary.items} clips embedded with {encoder}, {summary.done_before} were there"
         f": {summary.rows} new rows, {timedelta(seconds=round(summary.audio_s))} of audio in {summary.seconds:.1f} s, "
@@ -152,7 +173,7 @@ def _as_text(summary: "Summary", encoder: str, out: Path) -> str:
     ]
     if summary.failures:
         kinds = ", ".join(f"{count} {kind}" for kind, count in summary.failed.items())
-        lines.append(f"{len(summary.failures)} failed ({kinds}), all in {out / 'failures.parquet'}:")
+        lines.append(f"{len(summary.failures)} failed ({kinds}), all in {out.at('failures.parquet')}:")
         lines += [f"  {f.path}: {f.rule}; {f.remedy}" for f in summary.failures[:SHOWN_FAILURES]]
     if summary.silent:
         some = ", ".join(summary.silent[:3]) + (" ..." if len(summary.silent) > 3 else "")

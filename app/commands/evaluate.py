@@ -1,9 +1,17 @@
 """`earshot evaluate`: a model on embeddings it was not trained on."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from app.commands.places import StoreType
+
+if TYPE_CHECKING:
+    from ingest.arrow_folder import ArrowFolder
+    from ingest.folder import Folder, LocalFolder
 
 
 @click.command(
@@ -15,7 +23,7 @@ Examples:
 """
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
+@click.argument("store", metavar="EMB", type=StoreType())
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML report here.")
 @click.option(
     "--slice-by",
@@ -31,13 +39,18 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
-    model: Path, store: Path, report: Path | None, columns: tuple[str, ...], manifest: Path | None, as_json: bool
+    model: Path,
+    store: "LocalFolder | ArrowFolder",
+    report: Path | None,
+    columns: tuple[str, ...],
+    manifest: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure a model on a labelled embedding store: accuracy, mAP, AUC, each class, confusion."""
     from app.tables import measured_text
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
-    from embeddings.store import ABOUT_FILE, EmbeddingStore
+    from embeddings.store import EmbeddingStore
     from ingest.files import atomic_path
 
     bundle = load_bundle(model)
@@ -53,7 +66,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
             err=True,
         )
     measured = evaluate(bundle, table)
-    for column, values in _values(columns, manifest or store / ABOUT_FILE, measured.rows.keys).items():
+    for column, values in _values(columns, manifest, store, measured.rows.keys).items():
         measured = measured.sliced(column, values)
     if report:
         from classifiers.report.examples import choose_examples
@@ -73,21 +86,24 @@ def command(  # noqa: PLR0917 - click passes them all by name
         click.echo(f"\nreport: {report}")
 
 
-def _values(columns: tuple[str, ...], manifest: Path, keys: list[str]) -> dict[str, list[str]]:
-    """Column -> its value for each row, "" where the manifest tells nothing."""
+def _values(columns: tuple[str, ...], manifest: Path | None, store: "Folder", keys: list[str]) -> dict[str, list[str]]:
+    """Column -> its value for each row, "" where the manifest (or the store's own copy of it) tells nothing."""
     from embeddings.embedding import item_key
+    from embeddings.store import ABOUT_FILE
     from ingest.errors import UsageError
     from ingest.manifest import read_column
 
     if not columns:
         return {}
-    if not manifest.exists():
+    shown = manifest or store.at(ABOUT_FILE)
+    if not (manifest.exists() if manifest else store.has(ABOUT_FILE)):
         raise UsageError(
-            f"--slice-by {columns[0]}: there is no {manifest} to tell it; name the manifest that the store was made "
+            f"--slice-by {columns[0]}: there is no {shown} to tell it; name the manifest that the store was made "
             "from with --manifest"
         )
     items = [item_key(key) for key in keys]
-    found = {column: read_column(manifest, column) for column in columns}
+    with nullcontext(manifest) if manifest else store.local(ABOUT_FILE) as told:
+        found = {column: read_column(told, column) for column in columns}
     if not any(item in found[columns[0]] for item in items):
-        raise UsageError(f"--manifest: {manifest} has none of the store's keys; name the one the store was made from")
-    return {column: [told.get(item, "") for item in items] for column, told in found.items()}
+        raise UsageError(f"--manifest: {shown} has none of the store's keys; name the one the store was made from")
+    return {column: [values.get(item, "") for item in items] for column, values in found.items()}

@@ -2,8 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from app.commands.places import StoreType
+
+if TYPE_CHECKING:
+    from ingest.arrow_folder import ArrowFolder
+    from ingest.folder import LocalFolder
 
 
 @click.command(
@@ -14,7 +21,7 @@ Examples:
   earshot export emb --format tfrecord --out tfrecords      AudioSet's released form, of 128 x uint8 stores
 """
 )
-@click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
+@click.argument("store", metavar="EMB", type=StoreType())
 @click.option(
     "--format",
     "format_name",
@@ -24,7 +31,7 @@ Examples:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where to; must not exist yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(store: Path, format_name: str, out: Path, as_json: bool) -> None:
+def command(store: "LocalFolder | ArrowFolder", format_name: str, out: Path, as_json: bool) -> None:
     """Write an embedding store as AudioSet's tfrecords, plain Parquet or npz."""
     from embeddings.export import export
     from embeddings.store import EmbeddingStore

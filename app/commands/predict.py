@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.commands.engine_options import engine_options, start_engine
+from app.commands.places import AudioType
+from ingest.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 
 if TYPE_CHECKING:
     from app.predicting import FilePrediction
+    from ingest.arrow_folder import ArrowFolder
 
 TOP_IN_TEXT = 3
 
@@ -22,12 +26,14 @@ Examples:
   earshot predict model street.wav
   earshot predict model recordings/ --top 1
   earshot predict model *.m4a --csv > scores.csv
+  earshot predict model /data/year --csv --workers 8 > scores.csv
+  earshot predict /data/model s3://bucket/year --csv --engine ray --ray-address head:6379 > scores.csv
 
 One row per window of ten seconds. A file that cannot be read is named on standard error and the others go on.
 """
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("audio", nargs=-1, required=True, type=AudioType())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV: path, start_s, end_s, answer, known and a column per class."
@@ -36,38 +42,48 @@ One row per window of ten seconds. A file that cannot be read is named on standa
 @click.option(
     "--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest classes. Default: 3 as text, all as JSON."
 )
+@engine_options(local_workers="Processes, 1 by default.")
 def command(  # noqa: PLR0917 - click passes them all by name
-    model: Path, audio: tuple[Path, ...], as_json: bool, as_csv: bool, weights: Path | None, top: int | None
+    model: Path,
+    audio: "tuple[Path | ArrowFolder, ...]",
+    as_json: bool,
+    as_csv: bool,
+    weights: Path | None,
+    top: int | None,
+    engine: EngineSettings,
 ) -> None:
     """Say which of a model's classes are in audio files or folders of them."""
-    from app.predicting import encoder_for, find_audio, predict_file
-    from classifiers.bundle import load_bundle
+    from app.predicting import find_audio, predict_files
+    from app.progress import ClipBar
+    from classifiers.bundle import find_bundle, read_info
 
     if as_csv and (as_json or top):
         raise UsageError("--csv: has a column for every class, so it goes with neither --json nor --top; leave it out")
-    bundle = load_bundle(model)
+    info = read_info(find_bundle(model))
+    class_names = info.class_set.names
     items = find_audio(audio)
     if not items:
         raise UsageError(f"AUDIO: no audio files in {', '.join(map(str, audio))}; name some files")
-    encoder = encoder_for(bundle, weights)
-    if caveat := bundle.info.caveat:
-        click.echo(f"note: {model}: {caveat}", err=True)
+    if info.caveat:
+        click.echo(f"note: {model}: {info.caveat}", err=True)
     results = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    if as_csv:
-        writer.writerow(["path", "start_s", "end_s", "answer", "known", *bundle.class_names])
-    for item in items:
-        result = predict_file(bundle, encoder, item)
-        results.append(result)
-        if result.error:
-            click.echo(f"earshot: {result.error}", err=True)
-        if as_csv:
-            writer.writerows(_csv_rows(result))
-        elif not as_json:
-            click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
+    where = start_engine(engine, processes=min(engine.workers or 1, len(items)))
+    quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
+    with ClipBar() as bar:
+        for result in predict_files(where, model, weights, items, progress=(lambda _: None) if quiet else bar):
+            results.append(result)
+            if result.error:
+                bar.say(f"earshot: {result.error}")
+            if as_csv:
+                if len(results) == 1:
+                    writer.writerow(["path", "start_s", "end_s", "answer", "known", *class_names])
+                writer.writerows(_csv_rows(result))
+            elif not as_json:
+                click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:
         files = [result.to_json(top) for result in results]
-        said = {"model": str(model), "classes": list(bundle.class_names), "caveat": caveat or None, "files": files}
+        said = {"model": str(model), "classes": list(class_names), "caveat": info.caveat or None, "files": files}
         click.echo(json.dumps(said))
     if failed := sum(result.error is not None for result in results):
         raise EarshotError(f"{failed} of {len(results)} files could not be read to the end; they are named above")

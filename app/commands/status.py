@@ -1,6 +1,9 @@
-"""`earshot ingest status`: what became of every segment of a folder."""
+"""`earshot ingest status`: what became of every segment of a folder, and how its run stands."""
 
 import json
+import math
+import textwrap
+import time
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,10 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ingest.errors import UsageError
+
 if TYPE_CHECKING:
     from ingest.availability import Availability
+    from ingest.governor import Standing
+    from ingest.run_status import RunStatus
 
 _SHOWN_ERRORS = 5
+_SHOWN_REASON = 100
 
 
 @click.command(
@@ -20,24 +28,79 @@ Examples:
   earshot ingest status balanced
   earshot ingest status balanced --report       writes balanced/availability.md anew
   earshot ingest status balanced --json
+  earshot ingest status s3://bucket/balanced    of a run elsewhere, with --publish s3://bucket/balanced
 """
 )
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @click.option("--report", is_flag=True, help="Also write availability.md, to publish beside numbers.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def status(folder: Path, report: bool, as_json: bool) -> None:
-    """Count the segments of FOLDER by state, reason, split and class; also while a run goes on."""
-    from ingest.availability import survey, write_report
-    from ingest.ledger import Ledger
+def status(folder: str, report: bool, as_json: bool) -> None:
+    """Count the segments of FOLDER by state, reason, split and class; also while a run goes on, here or elsewhere."""
+    from ingest.availability import write_report
+    from ingest.run_status import to_json
 
-    with Ledger.read(folder) as ledger:
-        found = survey(ledger)
+    found, run = _look(folder)
     if report:
-        click.echo(f"wrote {write_report(found, folder, folder.resolve().name)}", err=True)
+        if "://" in folder:
+            raise UsageError("--report writes beside a ledger, and FOLDER is a copy elsewhere; use it where the run is")
+        click.echo(f"wrote {write_report(found, Path(folder), Path(folder).resolve().name)}", err=True)
     if as_json:
-        click.echo(json.dumps({"requested": found.requested, "available": found.available, **asdict(found)}))
+        facts = {"requested": found.requested, "available": found.available, **asdict(found)}
+        facts["run"] = {k: v for k, v in json.loads(to_json(run)).items() if k != "availability"} if run else None
+        click.echo(json.dumps(facts))
     else:
-        click.echo("\n".join(_text(found)))
+        click.echo("\n".join([*(_run_text(run, time.time(), folder) if run else []), *_text(found)]))
+
+
+def _look(folder: str) -> tuple["Availability", "RunStatus | None"]:
+    """From the ledger, or, where another machine may be writing it, from the run's own words."""
+    from ingest.availability import survey
+    from ingest.folder import folder_at
+    from ingest.ledger import Ledger
+    from ingest.run_status import STATUS, read_status
+
+    run = read_status(folder)
+    if "://" in folder and run is None:
+        raise UsageError(f"{folder_at(folder)} holds no {STATUS}; name the folder that a run was given as --publish")
+    if run is not None and ("://" in folder or run.is_elsewhere):
+        return run.availability, run
+    with Ledger.read(Path(folder)) as ledger:
+        return survey(ledger), run
+
+
+def _run_text(run: "RunStatus", now: float, folder: str) -> list[str]:
+    from ingest.ledger_file import State, is_locked
+
+    where = f"{run.host} (process {run.process}, engine {run.engine})"
+    here = "://" not in folder and not run.is_elsewhere
+    began, ago = _clock(run.began_at), timedelta(seconds=max(0, round(now - run.at)))
+    left = run.progress.requested - sum(run.progress.counts[state] for state in (State.DONE, State.GONE, State.FAILED))
+    if run.ended:
+        early = f" early: {run.stopped}" if run.stopped else ""
+        again = f"; {left:,} segments are left for later: run the same command again" if left else ""
+        return [f"last run: on {where}, {began} to {_clock(run.at)}, ended{early}{again}", ""]
+    if here and not is_locked(Path(folder)):
+        return [
+            f"last run: on {where}, from {began}, was cut off at {_clock(run.at)} or later: run it again",
+            "",
+        ]
+    silent = "; nothing was heard of it since, it may be dead" if run.is_silent(now) else ""
+    lines = [f"running on {where} since {began}; this is of {ago} ago{silent}"]
+    if len(run.progress.addresses) > 1 or run.progress.pause:
+        lines += [f"  {'address':<32} {'':<8} {'asked':>9} {'an hour':>8}"]
+        lines += [_address_text(standing) for standing in run.progress.addresses]
+    return [*lines, ""]
+
+
+def _address_text(standing: "Standing") -> str:
+    rate = f"{standing.rate_per_hour:,.0f}" if math.isfinite(standing.rate_per_hour) else "no limit"
+    for_s = f"for {timedelta(seconds=round(standing.paused_for_s))}: " if standing.paused_for_s else ""
+    why = f"  {for_s}{textwrap.shorten(standing.reason, _SHOWN_REASON)}" if standing.reason else ""
+    return f"  {standing.name:<32} {standing.phase:<8} {standing.started:>9,} {rate:>8}{why}"
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at).isoformat(sep=" ", timespec="seconds")
 
 
 def _text(found: "Availability") -> list[str]:

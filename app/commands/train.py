@@ -2,16 +2,20 @@
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.commands.places import StoreType
 from app.commands.problem import ProblemOptions, parse_changes, problem_options
 
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo
     from classifiers.measures.measured import Measured
+    from ingest.arrow_folder import ArrowFolder
+    from ingest.folder import LocalFolder
 
 
 @click.command(
@@ -27,7 +31,7 @@ Examples:
 The measures come from rows that the head did not learn from; the head that is saved learned from all rows.
 """
 )
-@click.argument("store", metavar="EMB", type=click.Path(path_type=Path))
+@click.argument("store", metavar="EMB", type=StoreType())
 @problem_options("auto", "folds", "cv5", "split", "none")
 @click.option(
     "--head",
@@ -43,7 +47,12 @@ The measures come from rows that the head did not learn from; the head that is s
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the model.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
-    store: Path, problem: ProblemOptions, head: str, changes: tuple[str, ...], out: Path, as_json: bool
+    store: "LocalFolder | ArrowFolder",
+    problem: ProblemOptions,
+    head: str,
+    changes: tuple[str, ...],
+    out: Path,
+    as_json: bool,
 ) -> None:
     """Train a head on embeddings, measure it, and write the model with its report."""
     from app.share_bar import ShareBar
@@ -64,8 +73,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     info, measured = trained.info, trained.measured
     players = load_players(choose_examples(measured)) if measured else {}
     pages = {"report.html": render_report(info, measured, players=players), "card.md": render_card(info)}
-    pca = store / PCA_FILE
-    save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca if pca.is_file() else None)
+    with store.local(PCA_FILE) if store.has(PCA_FILE) else nullcontext() as pca:
+        save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca)
     click.echo(json.dumps(_as_json(info, measured, out)) if as_json else _as_text(info, measured, out))
 
 

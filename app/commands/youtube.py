@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 from app.commands.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
+from ingest.address import Address, choose_addresses
 from ingest.choose import Chosen
+from ingest.engine import ENGINES, EngineSettings
 from ingest.errors import EarshotError, UsageError
 from ingest.mirror import Mirror
 from ingest.pace import PaceSettings
@@ -87,18 +89,44 @@ Examples:
     metavar="WHERE",
     help="Copies of AudioSet's audio: a folder of Parquet files, or its page on Hugging Face.",
 )
-@click.option("--workers", type=int, default=2, show_default=True, help="Segments fetched at the same time.")
+@click.option(
+    "--workers", type=int, default=2, show_default=True, help="Segments fetched at the same time, from each address."
+)
 @click.option(
     "--rate",
     type=float,
     default=GUEST_RATE,
     show_default=True,
-    help="Requests to YouTube started per hour; a guest may have about 300. `inf` for no limit.",
+    help="Requests to YouTube started per hour, from each address; a guest may have about 300. `inf` for no limit.",
+)
+@click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="Where segments are fetched: by this machine, or by a Ray cluster; the folder is on this one.",
+)
+@click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="The cluster's head. Default: RAY_ADDRESS, else the Ray of this machine, else one for this run.",
+)
+@click.option(
+    "--address-per-node",
+    is_flag=True,
+    help="Each machine of the cluster has a public address of its own to ask from. Else they share one.",
 )
 @click.option("--cookies", type=click.Path(path_type=Path), help="A cookies.txt of a signed-in browser.")
 @click.option("--cookies-from-browser", metavar="BROWSER", help="Or the browser itself: firefox, chrome ...")
-@click.option("--proxy", "proxies", multiple=True, metavar="URL", help="May be given again; taken in turn.")
-@click.option("--source-address", metavar="ADDRESS", help="The address of this machine to ask from.")
+@click.option("--proxy", "proxies", multiple=True, metavar="URL", help="An address to ask through; may be given again.")
+@click.option(
+    "--source-address",
+    "source_addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    help="An address of this machine to ask from; may be given again.",
+)
 @click.option(
     "--ytdlp-options",
     type=click.Path(path_type=Path),
@@ -108,28 +136,42 @@ Examples:
 @click.option("--url-template", metavar="URL", help="Another source than YouTube; {id} stands for the id.")
 @click.option("--recheck-permanent", is_flag=True, help="Ask again for what was gone or has failed.")
 @click.option("--shards", type=click.Choice(["webdataset"]), help="Also pack the finished segments into tar shards.")
+@click.option(
+    "--publish",
+    metavar="FOLDER",
+    help="Also keep a copy of status.json there, e.g. on s3://, for `earshot ingest status` from elsewhere.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Fetch the audio of SEGMENTS, a list like AudioSet's, from YouTube or from copies of its audio. Run it again to go
     on where it stopped."""
-    from app.ingest_progress import ProgressDisplay, describe
+    from app.ingest_progress import ProgressDisplay, describe, given_up
     from ingest.job import run_job
 
     name = segments.stem.removesuffix("_segments")
     settings = _job_settings(name, options)
+    addresses = _addresses(options)
     found = chosen_segments(segments, choosing)
     sources = _sources(segments, found.chosen.segments, options)
     tell_bad_rows(found.bad_rows)
-    plan = _plan(found.chosen, options)
+    plan = _plan(found.chosen, options, max(1, len(addresses)))
     if MIRROR in sources:
         click.echo("the time below is what YouTube would take for all of it; a mirror has no such pace", err=True)
+    if not addresses:
+        click.echo("the time below is from one address: each machine of the cluster brings one of its own", err=True)
     if dry_run:
         click.echo(json.dumps(plan.to_json()) if as_json else plan_text(plan))
         return
     click.echo(cost_text(plan), err=True)
     with ProgressDisplay() as display:
         result = run_job(
-            found.chosen.segments, options["out"], sources, settings, strong=found.strong, progress=display
+            found.chosen.segments,
+            options["out"],
+            sources,
+            settings,
+            addresses=addresses,
+            strong=found.strong,
+            progress=display,
         )
     end, had = result.progress, result.availability
     facts = {
@@ -143,6 +185,7 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
         "shards_written": result.shards,
         "mended": asdict(result.mended),
         "stopped": result.stopped,
+        "given_up": given_up(end),
     }
     lines = [describe(end), f"wrote {result.manifest} and {result.report}", *_advice(had.states)]
     click.echo(json.dumps(facts) if as_json else "\n".join(lines))
@@ -150,8 +193,28 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
         raise EarshotError(f"stopped early: {result.stopped}; mend that and run the same command again")
 
 
-def _plan(chosen: Chosen, options: dict[str, Any]) -> Plan:
-    """At the rate observed in the folder where a run has been, else at the one asked for, else at the default."""
+def _addresses(options: dict[str, Any]) -> tuple[Address, ...]:
+    """None: the machines of the cluster are."""
+    per_node, on_ray = options["address_per_node"], options["engine_name"] == "ray"
+    addresses = choose_addresses(options["proxies"], options["source_addresses"])
+    if per_node and (options["proxies"] or not on_ray):
+        raise UsageError(
+            "--address-per-node must come with --engine ray and without --proxy: the machines are the addresses, or "
+            "the proxies are; drop one"
+        )
+    if on_ray and options["source_addresses"]:
+        raise UsageError("--source-address is one of this machine, and --engine ray asks from others; drop one of them")
+    if on_ray and options["cookies_from_browser"]:
+        raise UsageError(
+            "--cookies-from-browser is read where it is used, and --engine ray asks from machines without it; "
+            "export the cookies to a file, and give that as --cookies"
+        )
+    return () if per_node else addresses
+
+
+def _plan(chosen: Chosen, options: dict[str, Any], addresses: int) -> Plan:
+    """At the rate observed in the folder where a run has been, else at the one asked for, else at the default, the
+    latter two from each address."""
     from ingest.availability import survey
     from ingest.ledger import FILE_NAME, Ledger
 
@@ -162,7 +225,7 @@ def _plan(chosen: Chosen, options: dict[str, Any]) -> Plan:
     asked = options["rate"] if math.isfinite(options["rate"]) else GUEST_RATE
     return make_plan(
         chosen,
-        rate_per_hour=observed or asked,
+        rate_per_hour=observed or asked * addresses,
         observed=observed is not None,
         sample_rate=options["sample_rate"],
         channels=options["channels"],
@@ -196,8 +259,6 @@ def _youtube_settings(options: dict[str, Any]) -> YouTubeSettings:
     return YouTubeSettings(
         cookies=options["cookies"],
         cookies_from_browser=options["cookies_from_browser"],
-        proxies=options["proxies"],
-        source_address=options["source_address"],
         options_file=options["ytdlp_options"],
         url_template=options["url_template"] or WATCH_URL,
     )
@@ -205,6 +266,7 @@ def _youtube_settings(options: dict[str, Any]) -> YouTubeSettings:
 
 def _job_settings(name: str, options: dict[str, Any]) -> Any:
     from ingest.fetch import FetchSettings
+    from ingest.folder import folder_at
     from ingest.job import JobSettings
     from ingest.run import RunSettings
 
@@ -216,4 +278,6 @@ def _job_settings(name: str, options: dict[str, Any]) -> Any:
         recheck=options["recheck_permanent"],
         with_cookies=bool(options["cookies"] or options["cookies_from_browser"]),
         shards=bool(options["shards"]),
+        engine=EngineSettings(options["engine_name"], ray_address=options["ray_address"]),
+        publish=folder_at(options["publish"]) if options["publish"] else None,
     )

@@ -3,17 +3,21 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from app.commands.ingest import command as ingest
-from app.ingest_progress import ProgressDisplay, describe
+from app.ingest_progress import ProgressDisplay, describe, given_up
 from ingest.errors import EarshotError, UsageError
+from ingest.governor import Standing
 from ingest.ledger import Ledger, State
 from ingest.pace import Phase
 from ingest.run import Progress
+from ingest.run_status import STATUS, RunStatus, read_status, to_json
+from tests.embeddings.object_store import s3_server
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import MediaServer, serve
 
@@ -57,6 +61,16 @@ def test_a_list_becomes_files_and_an_account(server: MediaServer, listed: Path, 
     assert (tmp_path / "o" / "availability.md").is_file()
 
 
+def test_a_dead_proxy_holds_itself_up_alone(server: MediaServer, listed: Path, tmp_path: Path) -> None:
+    done = invoke("youtube", listed, "--url-template", f"{server.url}/{{id}}/chirp.wav", "--rate", "inf", "--out",
+                  tmp_path / "o", "--proxy", "", "--proxy", "http://me:secret@127.0.0.1:9")  # fmt: skip
+    assert "ok 2" in done.stdout
+    assert "1 of 2 addresses held up: http://127.0.0.1:9 paused" in done.stdout
+    assert "secret" not in done.output
+    for path in (tmp_path / "o").rglob("*"):
+        assert not path.is_file() or b"secret" not in path.read_bytes(), path
+
+
 def test_stopping_early_is_an_error_of_the_work(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ingest.job
     from tests.ingest.fetching import JumpingClock
@@ -77,6 +91,12 @@ def test_stopping_early_is_an_error_of_the_work(listed: Path, tmp_path: Path, mo
         (["--url-template", "http://x"], "--url-template"),
         (["--sample-rate", "5"], "--sample-rate"),
         (["--cookies", "/no/such/file"], "--cookies"),
+        (["--proxy", "http://a:1", "--proxy", "http://a:1"], "--proxy must name each address once"),
+        (["--address-per-node"], "--address-per-node must come with --engine ray"),
+        (["--engine", "ray", "--address-per-node", "--proxy", "http://a:1"], "--address-per-node"),
+        (["--engine", "ray", "--source-address", "10.0.0.1"], "--source-address is one of this machine"),
+        (["--engine", "ray", "--cookies-from-browser", "firefox"], "--cookies-from-browser"),
+        (["--ray-address", "x:1"], "--ray-address"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_written(
@@ -112,3 +132,75 @@ def test_progress_says_what_why_and_how_long(capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().err.splitlines()
     assert [("paused" in line) for line in lines] == [False, True, False], "a line at once when it is paused or goes on"
     assert all(line.startswith("7/100 | ok 5") for line in lines)
+
+
+def test_progress_names_the_addresses_that_are_held_up() -> None:
+    one = Standing("http://one:1", Phase.RUNNING, "", 0.0, 300.0, 1, 44)
+    two = Standing("http://two:2", Phase.PAUSED, "bot-check: Sign in", 90.0, 150.0, 0, 20)
+    three = Standing("http://three:3", Phase.STOPPED, "6 probes in a row met proxy", 0.0, 150.0, 0, 7)
+    progress = Progress(COUNTS, None, None, Phase.RUNNING, "", 0.0, 0, (one, two, three))
+    assert describe(progress).endswith(
+        " | 2 of 3 addresses held up: http://two:2 paused 0:01:30 (bot-check: Sign in); "
+        "http://three:3 stopped (6 probes in a row met proxy)"
+    )
+    assert given_up(progress) == {"http://three:3": "6 probes in a row met proxy"}
+
+
+def run_status(folder: Path, **changes: object) -> RunStatus:
+    found = read_status(folder)
+    assert found
+    changed = replace(found, **changes)  # type: ignore[arg-type]
+    (folder / STATUS).write_text(to_json(changed))
+    return changed
+
+
+def test_status_tells_how_the_run_stands(server: MediaServer, listed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    options = ["--url-template", f"{server.url}/{{id}}/chirp.wav", "--rate", "inf", "--out", out]
+    invoke("youtube", listed, *options, "--json", "--publish", tmp_path / "copy")
+    shown = invoke("status", out).stdout
+    assert shown.startswith("last run: on ") and ", ended\n" in shown
+    assert invoke("status", f"file://{tmp_path}/copy").stdout == shown
+    facts = json.loads(invoke("status", out, "--json").stdout)
+    assert (facts["run"]["ended"], facts["run"]["engine"], facts["requested"]) == (True, "local", 2)
+    paused = Standing("http://two:2", Phase.PAUSED, "bot-check: Sign in", 90.0, 150.0, 0, 20)
+    progress = Progress(COUNTS, None, None, Phase.PAUSED, "bot-check: Sign in", 90.0, 0, (paused,))
+    run_status(out, ended=False, progress=progress)
+    assert "was cut off at" in invoke("status", out).stdout, "nobody holds the lock"
+    with Ledger.open(out):
+        shown = invoke("status", out).stdout
+    assert shown.startswith("running on ") and "seconds" not in shown
+    assert "http://two:2                     paused          20      150  for 0:01:30: bot-check: Sign in" in shown
+
+
+def test_status_of_a_run_on_another_machine_does_not_touch_its_ledger(
+    server: MediaServer, listed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o"
+    options = ["--url-template", f"{server.url}/{{id}}/chirp.wav", "--rate", "inf", "--out", out]
+    invoke("youtube", listed, *options, "--json")
+    run_status(out, ended=False, host="elsewhere")
+    (out / "ledger.sqlite").write_bytes(b"torn")
+    shown = invoke("status", out).stdout
+    assert shown.startswith("running on elsewhere (process ")
+    assert "done              2" in shown
+    run_status(out, at=0.0)
+    assert "nothing was heard of it since" in invoke("status", out).stdout
+
+
+@pytest.mark.slow
+def test_status_of_a_run_that_publishes_to_an_object_store(server: MediaServer, listed: Path, tmp_path: Path) -> None:
+    with s3_server() as address:
+        options = ["--url-template", f"{server.url}/{{id}}/chirp.wav", "--rate", "inf", "--out", tmp_path / "o"]
+        invoke("youtube", listed, *options, "--json", "--publish", address("runs/balanced"))
+        assert invoke("status", address("runs/balanced")).stdout == invoke("status", tmp_path / "o").stdout
+        with pytest.raises(UsageError, match=r"holds no status\.json") as caught:
+            invoke("status", address("runs/none"))
+    assert "@" not in str(caught.value), "no keys"
+
+
+def test_status_of_places_that_say_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no status\.json; name the folder that a run was given as --publish"):
+        invoke("status", f"file://{tmp_path}/none")
+    with pytest.raises(UsageError, match="is no address that Arrow takes"):
+        invoke("status", "none://x")

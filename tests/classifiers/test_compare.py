@@ -174,10 +174,10 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_table(tmp_path: Path, m
         written.append(path)
 
     FITS.clear()
-    monkeypatch.setattr("classifiers.compare.write_result", write_seven)
+    monkeypatch.setattr("classifiers.fold_runs.write_result", write_seven)
     with pytest.raises(Killed):
         made(tmp_path / "killed")
-    monkeypatch.setattr("classifiers.compare.write_result", write)
+    monkeypatch.setattr("classifiers.fold_runs.write_result", write)
     (tmp_path / "killed" / written[2].name).write_bytes(written[3].read_bytes()[:700])  # as after a failing disk
     FITS.clear()
     resumed = made(tmp_path / "killed")

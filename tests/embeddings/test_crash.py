@@ -1,5 +1,6 @@
 """Killed at any moment and run again: the same rows, none twice."""
 
+import json
 import random
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from embeddings.store import EmbeddingStore
 from ingest.clip import AudioItem
 from ingest.errors import UsageError
 from tests.embeddings.fakes import StatisticsEncoder, read_wav, write_sound, write_sounds
-from tests.embeddings.test_embed import failures_of, rows_of, run
+from tests.embeddings.test_embed import failures_of, parts_of, rows_of, run
 
 SETTINGS = EmbedSettings(workers=2, shard_items=3)
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path: Path, batch: int) -> Non
     process = start(folder, out, batch, delay_s=0.0)
     assert process.communicate(timeout=60)[0] == "finished\n"
     assert rows_of(out) == rows_of(undisturbed)
+    assert parts_of(out) == parts_of(undisturbed)
     assert failures_of(out) == failures_of(undisturbed) == {"truncated.wav": "truncated"}
     assert list(out.glob(".*.tmp")) == []
 
@@ -107,11 +109,31 @@ def finished(tmp_path: Path) -> tuple[list[AudioItem], Path]:
     return items, tmp_path / "out"
 
 
-@pytest.mark.parametrize("gone", ["part-audio-000002.json", "part-audio-000002.parquet", "part-audio-000000.json"])
-def test_a_shard_without_its_part_or_its_stats_is_made_again(finished: tuple[list[AudioItem], Path], gone: str) -> None:
+@pytest.mark.parametrize("gone", [(2, "json"), (2, "parquet"), (0, "json")])
+def test_a_shard_without_its_part_or_its_stats_is_made_again(
+    finished: tuple[list[AudioItem], Path], gone: tuple[int, str]
+) -> None:
     items, out = finished
+    before = parts_of(out)
+    number, suffix = gone
+    (out / sorted(before)[number]).with_suffix(f".{suffix}").unlink()
+    summary = run(items, out, shard_items=3)
+    assert (summary.done_before, summary.embedded) == (9, 3)
+    assert parts_of(out) == before
+
+
+def test_a_store_of_an_earlier_version_goes_on(finished: tuple[list[AudioItem], Path]) -> None:
+    """Its shards were numbered, and its stats told no time."""
+    items, out = finished
+    for number, part in enumerate(sorted(parts_of(out))):
+        stats = (out / part).with_suffix(".json")
+        told = json.loads(stats.read_text()) | {"name": f"audio-{number:06d}"}
+        del told["ended_at"]
+        stats.unlink()
+        (out / part).rename(out / f"part-audio-{number:06d}.parquet")
+        (out / f"part-audio-{number:06d}.json").write_text(json.dumps(told))
     before = rows_of(out)
-    (out / gone).unlink()
+    (out / "part-audio-000002.json").unlink()
     summary = run(items, out, shard_items=3)
     assert (summary.done_before, summary.embedded) == (9, 3)
     assert rows_of(out) == before

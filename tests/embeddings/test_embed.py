@@ -52,6 +52,11 @@ def rows_of(out: Path) -> list[Row]:
     )
 
 
+def parts_of(out: Path) -> dict[str, bytes]:
+    """The parts as they are: name -> bytes."""
+    return {part: (out / part).read_bytes() for part in EmbeddingStore.open(out).parts()}
+
+
 def failures_of(out: Path) -> dict[str, str]:
     path = out / "failures.parquet"
     rows = pq.read_table(path).to_pylist() if path.exists() else []
@@ -97,7 +102,7 @@ def test_files_come_out_the_same_with_any_number_of_threads(sounds: list[AudioIt
     stores = [tmp_path / "one", tmp_path / "many"]
     for out, workers in zip(stores, (1, 5), strict=True):
         run(sounds, out, workers=workers, shard_items=15)
-    parts = [{part.name: part.read_bytes() for part in EmbeddingStore.open(out).parts()} for out in stores]
+    parts = [parts_of(out) for out in stores]
     assert parts[0] == parts[1] and len(parts[0]) == 3
 
 

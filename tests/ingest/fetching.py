@@ -73,7 +73,7 @@ def job(
             tick_s=1e9,
             seed=1,
         ),
-        **{key: options.pop(key) for key in ("recheck", "with_cookies", "shards") if key in options},
+        **{key: options.pop(key) for key in ("recheck", "with_cookies", "shards", "publish") if key in options},
     )
     sources = source if isinstance(source, dict) else {"youtube": source}
     return run_job(segments, out, sources, settings, clock=clock or JumpingClock(), **options)

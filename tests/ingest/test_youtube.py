@@ -1,11 +1,13 @@
 """yt-dlp itself, against a local server through its generic extractor; and the options it is given."""
 
 import json
+import pickle
 import threading
 from pathlib import Path
 
 import pytest
 
+from ingest.address import HERE, Address
 from ingest.errors import UsageError
 from ingest.fetch import FetchSettings, fetch_segment
 from ingest.outcomes import classify
@@ -62,7 +64,7 @@ def test_what_goes_wrong_inside_ytdlp_has_the_same_names(
 
 def test_nobody_there_is_the_network(tmp_path: Path) -> None:
     for address, failure in (("http://127.0.0.1:9", "connection"), ("http://no-such-host.invalid", "no-network")):
-        youtube = YouTube(YouTubeSettings(url_template=address + "/{id}.webm", proxies=("",), timeout_s=1.0))
+        youtube = YouTube(YouTubeSettings(url_template=address + "/{id}.webm", proxy="", timeout_s=1.0))
         with pytest.raises(Exception) as caught:
             youtube.find("x")
         assert classify(caught.value).failure.name == failure
@@ -78,9 +80,22 @@ def test_many_threads_find_at_once(server: MediaServer) -> None:
     assert found == [f"{server.url}/ok%2Fa.webm"] * 6
 
 
-def test_proxies_are_taken_in_turn_and_kept_for_the_stream() -> None:
-    youtube = YouTube(YouTubeSettings(proxies=("http://a", "http://b")))
-    assert [youtube._next_proxy() for _ in range(3)] == ["http://a", "http://b", "http://a"]
+def test_it_asks_from_the_address_it_is_given() -> None:
+    youtube = YouTube(YouTubeSettings())
+    assert youtube.at(HERE) is youtube
+    at = youtube.at(Address("a", proxy="http://a", source_address="127.0.0.9"))
+    assert (at._options["proxy"], at._options["source_address"]) == ("http://a", "127.0.0.9")
+
+
+def test_it_may_be_sent_to_another_process_with_its_cookies(server: MediaServer, tmp_path: Path) -> None:
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t4102444800\tname\tvalue\n")
+    youtube = source(server, cookies=cookies)
+    youtube.find("ok/a.webm")
+    cookies.unlink()
+    sent = pickle.loads(pickle.dumps(youtube))
+    assert sent.find("ok/a.webm") == youtube.find("ok/a.webm")
+    assert sent.find("ok/a.webm").headers["Cookie"] == "name=value"
 
 
 def test_source_address_and_cookies_reach_the_stream(server: MediaServer, tmp_path: Path) -> None:

@@ -1,0 +1,169 @@
+"""Fetching on a cluster of two machines, both on this one: as a local run does it, whatever becomes of a machine."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.address import HERE, Address
+from ingest.engine import EngineSettings
+from ingest.fetch import FetchSettings
+from ingest.job import JobResult, JobSettings, run_job
+from ingest.ledger import Ledger, State
+from ingest.outcomes import BY_NAME, NODE_LOST
+from ingest.pace import PaceSettings, Phase
+from ingest.run import Progress, RunSettings
+from ingest.run_status import read_status
+from ingest.segments import Segment
+from ingest.youtube import YouTube, YouTubeSettings
+from tests.ingest.fetching import end_state
+from tests.ingest.media import chirp, wav
+from tests.ingest.media_server import MediaServer, serve
+from tests.ray_here import require_ray
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
+FAULTS = ("ok", "ok", "ok", "404", "403@1", "norange", "ok")
+NO_LIMIT = float("inf")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that does no work, and a machine with more CPUs than the tests use; those that want another add it.
+    Connected once: processes are then started once."""
+    require_ray()
+    from ray.cluster_utils import Cluster
+
+    from ingest.ray_engine import connected
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.add_node(num_cpus=4)
+    with connected(cluster.address):
+        yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MediaServer]:
+    with serve({"chirp.wav": wav(chirp(20.0, 16_000))}) as running:
+        yield running
+
+
+def segments(count: int) -> list[Segment]:
+    return [
+        Segment(f"{FAULTS[n % len(FAULTS)]}/{n:03d}/chirp.wav", n % 5, n % 5 + 10.0, ("/m/09x0r",))
+        for n in range(count)
+    ]
+
+
+def job(
+    count: int,
+    out: Path,
+    server: MediaServer,
+    *,
+    cluster: Any = None,
+    addresses: tuple[Address, ...] = (HERE,),
+    progress: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    probes: int = 6,
+) -> JobResult:
+    """Through yt-dlp, as fast as it goes; on the cluster if there is one."""
+    settings = JobSettings(
+        name="test",
+        fetch=FetchSettings(timeout_s=5.0, deadline_s=20.0),
+        run=RunSettings(PaceSettings(4, NO_LIMIT, stop_after=1000, probes=probes), linger_s=1e9, seed=1),
+        engine=EngineSettings("ray", ray_address=cluster.address) if cluster else EngineSettings(),
+    )
+    youtube = YouTube(YouTubeSettings(url_template=f"{server.url}/{{id}}", proxy="", timeout_s=5.0))
+    return run_job(
+        segments(count), out, {"youtube": youtube}, settings, addresses=addresses, progress=progress, stop=stop
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first retry after a second, not a minute."""
+    import ingest.run
+
+    monkeypatch.setattr(ingest.run.Run, "_backoff_s", lambda *_: 1.0)
+
+
+def test_a_machine_lost_in_the_middle_is_not_seen_in_the_end(cluster: Any, server: MediaServer, tmp_path: Path) -> None:
+    job(63, tmp_path / "local", server)
+    server.requests.clear()
+    doomed = cluster.add_node(num_cpus=4)
+    lost_at: list[int] = []
+
+    def watch(progress: Progress) -> None:
+        assert sum(progress.counts.values()) == 63
+        if progress.counts[State.DONE] >= 20 and not lost_at:
+            lost_at.append(progress.counts[State.DONE])
+            cluster.remove_node(doomed, allow_graceful=False)
+
+    result = job(63, tmp_path / "ray", server, cluster=cluster, progress=watch)
+    assert lost_at and lost_at[0] < 50, "it was lost in the middle"
+    assert result.stopped == ""
+    assert end_state(tmp_path / "ray") == end_state(tmp_path / "local"), "rows, checksums and files"
+    assert result.progress.counts == {**dict.fromkeys(State, 0), State.DONE: 54, State.GONE: 9}
+    with Ledger.read(tmp_path / "ray") as ledger:
+        for row in ledger.rows(State.DONE):
+            path = tmp_path / "ray" / str(row.path)
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+        attempts = {row.segment.youtube_id.partition("/")[0]: row.attempts for row in ledger.rows()}
+    assert attempts == {"ok": 1, "norange": 1, "403@1": 2, "404": 2}, "a lost machine counts against no segment"
+    assert not list((tmp_path / "ray").rglob("*.tmp"))
+    status = read_status(tmp_path / "ray")
+    assert status and status.ended and status.engine == "ray"
+
+
+def test_machines_with_one_ip_address_are_one_address(cluster: Any, server: MediaServer, tmp_path: Path) -> None:
+    """As these are; see below for machines with addresses of their own."""
+    cluster.add_node(num_cpus=4)
+    result = job(14, tmp_path, server, cluster=cluster, addresses=())
+    (only,) = result.progress.addresses
+    assert only.name == cluster.head_node.node_ip_address and only.started >= 14
+    assert result.progress.counts[State.DONE] == 12
+
+
+def test_told_to_stop_it_ends_soon_and_puts_back_what_is_under_way(
+    cluster: Any, server: MediaServer, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+
+    def watch(progress: Progress) -> None:
+        if progress.counts[State.DONE] >= 10:
+            stop.set()
+
+    result = job(200, tmp_path, server, cluster=cluster, progress=watch, stop=stop)
+    assert result.progress.counts[State.RUNNING] == 0
+    assert 10 <= result.progress.counts[State.DONE] < 60
+    assert result.progress.counts[State.PENDING] > 100
+    assert len(end_state(tmp_path)[1]) == result.progress.counts[State.DONE]
+
+
+def test_a_cluster_that_loses_everything_pauses_the_run_and_then_ends_it(
+    cluster: Any, server: MediaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an environment does: no segment is blamed."""
+    import ingest.ray_fetch
+    from ingest import run
+    from tests.ingest.fetching import JumpingClock
+
+    monkeypatch.setattr(ingest.job, "Clock", JumpingClock)
+    monkeypatch.setattr(ingest.ray_fetch, "fetch_there", die)
+    assert BY_NAME[NODE_LOST].in_a_row < run.MAX_SUSPICIONS * 4
+    result = job(60, tmp_path, server, cluster=cluster, probes=1)
+    assert "node-lost" in result.stopped and "ray status" in result.stopped
+    assert result.progress.phase is Phase.STOPPED
+    assert result.progress.counts[State.PENDING] == 60
+
+
+def die(*_: object) -> None:
+    import os
+
+    os._exit(1)
