@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,7 @@ class RayFetcher:
         stop: threading.Event,
         limit_s: float | None = None,
     ) -> None:
-        if set(sources) != {YOUTUBE}:
-            raise UsageError(
-                f"--engine ray fetches from {YOUTUBE} alone, got --source {','.join(sources)}: a copy is read by one "
-                "machine, in order; fetch from it with --engine local first, then the rest with --engine ray"
-            )
+        require_youtube(sources)
         self._ray, self._folder, self._settings, self._stop = ray, folder, settings, stop
         self._fixed = tuple(CLUSTER if address == HERE else address for address in addresses)
         self._limit_s = 3 * settings.deadline_s + 120 if limit_s is None else limit_s
@@ -133,6 +129,16 @@ class RayFetcher:
         except (FetchError, OSError) as error:
             return replace(result, file=None, outcome=classify(error))
         return replace(result, file=replace(result.file, path=str(relative)))
+
+
+def require_youtube(source_names: Iterable[str]) -> None:
+    """Raises: UsageError: there are others among the sources."""
+    names = tuple(source_names)
+    if names != (YOUTUBE,):
+        raise UsageError(
+            f"--engine ray fetches from {YOUTUBE} alone, got --source {','.join(names)}: a copy is read by one "
+            "machine, in order; fetch from it with --engine local first, then the rest with --engine ray"
+        )
 
 
 def fetch_there(
