@@ -7,7 +7,9 @@ import sys
 
 from bench.result import Result, table
 
-BENCHES = ("embed", "vggish", "features", "memory", "ingest", "live", "page", "api", "train", "leak", "scale_model")
+BENCHES = (
+    "speed", "embed", "vggish", "features", "memory", "ingest", "live", "page", "api", "train", "leak", "scale_model",
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:
