@@ -1,6 +1,6 @@
 """From audio files to predictions with one bundle: what `earshot predict` runs, on any engine. Touches the disk."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from classifiers.bundle import Bundle, load_bundle
 from classifiers.prediction import Prediction, make_predictions
+from embeddings.embed import Progress
 from embeddings.embedding import window_key
 from embeddings.encoders import Encoder, EncoderSettings, load_encoder
 from ingest.arrow_folder import ArrowFolder
@@ -46,12 +47,18 @@ class Predictor:
 
 
 def predict_files(
-    engine: Engine, model: Path, weights_dir: Path | None, items: Sequence[AudioItem]
+    engine: Engine,
+    model: Path,
+    weights_dir: Path | None,
+    items: Sequence[AudioItem],
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[FilePrediction]:
     """Predict files on an engine's workers, in the order of `items`.
 
     Args:
         model, weights_dir: must be there where the workers are.
+        progress: called whenever some files are done.
     Raises:
         UsageError, FormatError, WeightsError, SpecMismatchError: model and encoder cannot be loaded.
         EngineError: the workers died or stall.
@@ -59,10 +66,13 @@ def predict_files(
     size = 1 if isinstance(engine, Here) else BATCH_FILES
     batches = [tuple(items[i : i + size]) for i in range(0, len(items), size)]
     early: dict[int, list[FilePrediction]] = {}
-    following = 0
+    following, done, audio_s = 0, 0, 0.0
     with engine.workers(load_predictor, model, weights_dir) as workers:
         for index, results in workers.run(predict_batch, batches):
             early[index] = results
+            done += len(results)
+            audio_s += sum(said.end_s - said.start_s for result in results for said in result.predictions)
+            progress(Progress(done, len(items), audio_s))
             while following in early:
                 yield from early.pop(following)
                 following += 1

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from embeddings.embed import Progress
 
@@ -30,6 +32,13 @@ class ClipBar:
         audio = timedelta(seconds=round(progress.audio_s))
         self._bar.set_postfix_str(f"{audio} of audio, {progress.audio_s / elapsed_s:.0f} x real time", refresh=False)
         self._bar.update(progress.items - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """A line on standard error, above the bar where there is one."""
+        if self._bar is None:
+            click.echo(text, err=True)
+        else:
+            self._bar.write(text, file=sys.stderr)
 
     def _start(self, progress: "Progress") -> Any:
         from tqdm import tqdm

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 
 from embeddings.encoders import Encoder, EncoderSettings, EncoderSpec, load_encoder
 from embeddings.part import PartWriter
@@ -168,10 +168,10 @@ def load_for_worker(name: str, settings: EncoderSettings, projection: bytes | No
     """
     if projection is None or (settings.pca and settings.pca.is_file()):
         return load_encoder(name, settings)
-    with NamedTemporaryFile(suffix=".npz") as file:
-        file.write(projection)
-        file.flush()
-        return load_encoder(name, replace(settings, pca=Path(file.name)))
+    with TemporaryDirectory(prefix="earshot-") as scratch:
+        copy = Path(scratch, "pca.npz")
+        copy.write_bytes(projection)
+        return load_encoder(name, replace(settings, pca=copy))
 
 
 def spec_of(encoder: Encoder, _: None) -> Generator[None, None, EncoderSpec]:

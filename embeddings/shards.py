@@ -24,7 +24,6 @@ PREFIX = "audio-"
 """Parts made from audio; others (the released features) are none of our business."""
 
 FAILURES_FILE = "failures.parquet"
-_READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def write_stats(store: EmbeddingStore, stats: ShardStats) -> None:
 def read_stats(store: EmbeddingStore) -> list[ShardStats]:
     """The stats of every finished shard, oldest first. Shards whose part has gone are not finished."""
     names = set(store.folder.names(f"part-{PREFIX}"))
-    with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+    with ThreadPoolExecutor(store.folder.readers) as pool:
         every = pool.map(
             lambda name: _read_stats(store, name), sorted(name for name in names if name.endswith(".json"))
         )

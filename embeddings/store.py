@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,8 @@ class EmbeddingStore:
                 f"{folder}: no such folder; make a store with `earshot embed` or `earshot ingest features`"
             )
         store = cls(folder, read_spec(folder))
-        for part in store.parts():
-            with store._opened(part):
-                pass
+        with ThreadPoolExecutor(folder.readers) as pool:
+            list(pool.map(store._check, store.parts()))
         return store
 
     def parts(self) -> list[str]:
@@ -196,6 +196,10 @@ class EmbeddingStore:
             vectors=vectors,
             mask=mask,
         )
+
+    def _check(self, part: str) -> None:
+        with self._opened(part):
+            pass
 
     @contextmanager
     def _opened(self, part: str) -> Iterator[Any]:

@@ -49,6 +49,10 @@ class ArrowFolder:
     def scratch(self) -> Path | None:
         return None
 
+    @property
+    def readers(self) -> int:
+        return 16
+
     def at(self, name: str) -> str:
         return f"{self}/{name}"
 
@@ -157,22 +161,29 @@ class ArrowFile:
             OSError: it is not there, or cannot be read.
         """
         filesystem, path = self.folder._open()
-        with tempfile.NamedTemporaryFile(prefix="earshot-", suffix=posixpath.splitext(self.name)[1]) as copy:
-            with filesystem.open_input_stream(posixpath.normpath(posixpath.join(path, self.name))) as data:
-                shutil.copyfileobj(data, copy, 1 << 22)
-            copy.flush()
-            yield Path(copy.name)
+        with tempfile.TemporaryDirectory(prefix="earshot-") as scratch:
+            copy = Path(scratch, f"copy{posixpath.splitext(self.name)[1]}")
+            with (
+                filesystem.open_input_stream(posixpath.normpath(posixpath.join(path, self.name))) as data,
+                copy.open("wb") as file,
+            ):
+                shutil.copyfileobj(data, file, 1 << 22)
+            yield copy
 
 
 @lru_cache(maxsize=32)
 def _connect(address: str, shown: str) -> tuple[Any, str]:
-    """The file system and the path in it. Reaches for nothing yet."""
+    """The file system and the path in it; asks for the region of a bucket whose address names none.
+
+    Raises:
+        UsageError: no such kind of address. OSError: it cannot be reached.
+    """
     import pyarrow as pa
     from pyarrow import fs
 
     try:
         filesystem, path = fs.FileSystem.from_uri(address)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowInvalid, ValueError) as error:
         reason = str(error).splitlines()[0].replace(address, shown)
         raise UsageError(
             f"{shown}: is no address that Arrow takes ({reason}); for example s3://bucket/folder?region=eu-north-1"

@@ -32,6 +32,11 @@ class Folder(Protocol):
         """Where large temporary files had best lie; None for the system's own folder."""
         ...
 
+    @property
+    def readers(self) -> int:
+        """How many files are best read at once: one, where that does not wait for a network."""
+        ...
+
     def at(self, name: str) -> str:
         """A file's full name, for people."""
         ...
@@ -99,6 +104,10 @@ class LocalFolder:
     @property
     def scratch(self) -> Path | None:
         return self.path
+
+    @property
+    def readers(self) -> int:
+        return 1
 
     def at(self, name: str) -> str:
         return str(self.path / name)

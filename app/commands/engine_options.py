@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ingest.engine import ENGINES, EngineSettings
+from ingest.engine import ENGINES, EngineSettings, open_engine
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,6 +62,8 @@ def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Callab
             **kwargs: Any,
         ) -> Any:
             engine = EngineSettings(engine_name, workers, ray_address, gpus_per_worker, 60 * stall_limit)
+            if engine.name == "ray":
+                click.echo(f"{open_engine(engine)}: starting", err=True)
             return command(*args, engine=engine, **kwargs)
 
         decorated: Any = with_engine

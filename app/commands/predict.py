@@ -54,6 +54,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
 ) -> None:
     """Say which of a model's classes are in audio files or folders of them."""
     from app.predicting import find_audio, predict_files
+    from app.progress import ClipBar
     from classifiers.bundle import find_bundle, read_info
 
     if as_csv and (as_json or top):
@@ -67,14 +68,16 @@ def command(  # noqa: PLR0917 - click passes them all by name
     if as_csv:
         writer.writerow(["path", "start_s", "end_s", "answer", "known", *class_names])
     where = open_engine(engine, processes=min(engine.workers or 1, len(items)))
-    for result in predict_files(where, model, weights, items):
-        results.append(result)
-        if result.error:
-            click.echo(f"earshot: {result.error}", err=True)
-        if as_csv:
-            writer.writerows(_csv_rows(result))
-        elif not as_json:
-            click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
+    quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
+    with ClipBar() as bar:
+        for result in predict_files(where, model, weights, items, progress=(lambda _: None) if quiet else bar):
+            results.append(result)
+            if result.error:
+                bar.say(f"earshot: {result.error}")
+            if as_csv:
+                writer.writerows(_csv_rows(result))
+            elif not as_json:
+                click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:
         files = [result.to_json(top) for result in results]
         click.echo(json.dumps({"model": str(model), "classes": list(class_names), "files": files}))

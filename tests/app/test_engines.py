@@ -97,10 +97,10 @@ def test_compare(engine: list[str], compared: Path, tmp_path: Path, capsys: pyte
 
 def test_predict(engine: list[str], model: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ("predict", model / "model", sounds / "low", sounds / "high", sounds / "low" / "01.wav")
-    here, there = (run(capsys, *line, "--csv", *more) for more in ([], engine))
-    assert here == there
-    code, out, err = there
-    assert code == 1 and err.count("\n") == 3 and "2 of 43 files" in err
+    here, (code, out, err) = (run(capsys, *line, "--csv", *more) for more in ([], engine))
+    assert (code, out) == here[:2] == (1, out)
+    assert set(here[2].splitlines()) <= set(err.splitlines()) and "2 of 43 files" in here[2]
+    assert "43/43" in err and "43/43" not in here[2]
     assert len(out.splitlines()) == 1 + 41 and out.splitlines()[1].split(",")[0].endswith("low/01.wav")
 
 
@@ -110,4 +110,4 @@ def test_a_model_that_cannot_be_loaded_is_one_line(
     shutil.copytree(model / "model", tmp_path / "broken")
     (tmp_path / "broken" / "head.npz").write_bytes(b"nonsense")
     code, out, err = run(capsys, "predict", tmp_path / "broken", sounds, *ENGINES["ray"])
-    assert (code, out) == (1, "") and "head.npz: is damaged" in err and err.count("\n") == 1
+    assert (code, out) == (1, "") and "head.npz: is damaged" in err.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ def embed_with_ray(
         return embed_on(made, items, store, SETTINGS, read=read_wav, **options)
 
 
-def test_the_store_is_the_local_one_byte_for_byte(cluster: Any, items: list[AudioItem], tmp_path: Path) -> None:
+def test_the_store_is_the_local_one_byte_for_byte(
+    cluster: Any, items: list[AudioItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(items[0].path.parent)  # which is not where the cluster was started
+    items = [replace(item, path=Path(item.path.name)) for item in items]
     local = run(items, tmp_path / "local", shard_items=3)
     seen: list[Progress] = []
     summary = embed_with_ray(items, tmp_path / "ray", workers=2, progress=seen.append)
