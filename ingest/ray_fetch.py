@@ -104,7 +104,10 @@ class RayFetcher:
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, EarshotError):
                 raise error.cause from error
-            raise EngineError(f"a task failed: {type(error.cause).__name__}: {error.cause}; report it") from error
+            raise EngineError(
+                f"a task failed: {type(error.cause).__name__}: {_first_line(error.cause)}; look whether the same "
+                "Earshot is on all machines; if so, report it"
+            ) from error
         except (exceptions.RayError, KeyError) as error:  # a KeyError: the machine has gone just now
             return _lost(segment, f"{type(error).__name__}: {_first_line(error)}", began)
         return self._land(result, data)

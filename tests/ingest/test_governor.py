@@ -106,7 +106,7 @@ class GovernorMachine(RuleBasedStateMachine):
 
 
 TestGovernor = GovernorMachine.TestCase
-TestGovernor.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestGovernor.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 class FakeClock(Clock):
@@ -233,13 +233,14 @@ def test_a_segment_that_loses_its_machine_again_and_again_is_taken_for_the_reaso
     assert (row.state, row.failure, row.attempts) == (State.FAILED, "node-lost", 1)
 
 
-def test_without_any_address_left_it_says_so(tmp_path: Path) -> None:
-    end, _, _, counts = run(tmp_path, (), 5, lambda *_: None)
+def test_without_any_address_left_it_waits_for_five_minutes_and_says_so(tmp_path: Path) -> None:
+    end, _, hours, counts = run(tmp_path, (), 5, lambda *_: None)
     assert (end.phase, end.pause) == (Phase.STOPPED, "no node is left to ask from")
+    assert hours * 60 == pytest.approx(5)
     assert counts[State.PENDING] == 5
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(blocked=st.dictionaries(st.tuples(st.sampled_from([A, B, C]), st.integers(1, 20)), st.sampled_from([BOT, HOUR])))
 def test_whoever_is_blocked_when_no_address_is_asked_too_often_and_nothing_is_lost(
     tmp_path_factory: pytest.TempPathFactory, blocked: dict[tuple[Address, int], Outcome]
