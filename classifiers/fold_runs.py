@@ -6,9 +6,11 @@ What is finished is kept (`fold_results`) and not done again.
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from classifiers.background import fit_with_background
 from classifiers.fold_results import FoldResult, read_result, result_name, write_result
@@ -120,7 +122,7 @@ def _on(engine: Engine, problems: Sequence[Problem], tasks: Sequence[FoldTask], 
     if not tasks:
         return
     progress("starting", 0.0)
-    with engine.workers(_hold, problems) as workers:
+    with engine.workers(_hold, [_plain(problem) for problem in problems]) as workers:
         for done, (index, outcome) in enumerate(workers.run(do_fold, tasks), 1):
             task = tasks[index]
             progress(f"{task.head}, {problems[task.problem].splits[task.split].name}", done / len(tasks))
@@ -136,6 +138,11 @@ def do_fold(problems: Sequence[Problem], task: FoldTask) -> Generator[None, None
 def _hold(problems: Sequence[Problem]) -> Sequence[Problem]:
     """What a worker loads: the rows, sent once."""
     return problems
+
+
+def _plain(problem: Problem) -> Problem:
+    """With vectors that lie in a file as an array like any other: Ray lets the workers of a machine share those."""
+    return replace(problem, data=replace(problem.data, vectors=np.asarray(problem.data.vectors)))
 
 
 def _run(problem: Problem, task: FoldTask, progress: HeadProgress) -> FoldResult | Refused:

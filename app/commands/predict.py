@@ -65,8 +65,6 @@ def command(  # noqa: PLR0917 - click passes them all by name
         raise UsageError(f"AUDIO: no audio files in {', '.join(map(str, audio))}; name some files")
     results = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    if as_csv:
-        writer.writerow(["path", "start_s", "end_s", "answer", "known", *class_names])
     where = open_engine(engine, processes=min(engine.workers or 1, len(items)))
     quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
     with ClipBar() as bar:
@@ -75,6 +73,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
             if result.error:
                 bar.say(f"earshot: {result.error}")
             if as_csv:
+                if len(results) == 1:
+                    writer.writerow(["path", "start_s", "end_s", "answer", "known", *class_names])
                 writer.writerows(_csv_rows(result))
             elif not as_json:
                 click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)

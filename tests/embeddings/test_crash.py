@@ -1,5 +1,6 @@
 """Killed at any moment and run again: the same rows, none twice."""
 
+import json
 import random
 import subprocess
 import sys
@@ -119,6 +120,23 @@ def test_a_shard_without_its_part_or_its_stats_is_made_again(
     summary = run(items, out, shard_items=3)
     assert (summary.done_before, summary.embedded) == (9, 3)
     assert parts_of(out) == before
+
+
+def test_a_store_of_an_earlier_version_goes_on(finished: tuple[list[AudioItem], Path]) -> None:
+    """Its shards were numbered, and its stats told no time."""
+    items, out = finished
+    for number, part in enumerate(sorted(parts_of(out))):
+        stats = (out / part).with_suffix(".json")
+        told = json.loads(stats.read_text()) | {"name": f"audio-{number:06d}"}
+        del told["ended_at"]
+        stats.unlink()
+        (out / part).rename(out / f"part-audio-{number:06d}.parquet")
+        (out / f"part-audio-{number:06d}.json").write_text(json.dumps(told))
+    before = rows_of(out)
+    (out / "part-audio-000002.json").unlink()
+    summary = run(items, out, shard_items=3)
+    assert (summary.done_before, summary.embedded) == (9, 3)
+    assert rows_of(out) == before
 
 
 def test_what_a_killed_run_left_is_swept_up(finished: tuple[list[AudioItem], Path]) -> None:
