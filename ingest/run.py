@@ -113,6 +113,7 @@ class Run:
         self._tell, self._clock, self._stop = progress, clock or Clock(), stop or threading.Event()
         self._random = Random(settings.seed)
         self._governor = Governor(settings.pace, self._random)
+        self._governor.admit(fetch.addresses())
         self._in_flight: dict[Future[FetchResult], _Flight] = {}
         self._counts = ledger.counts(this_run=True)
         self._answered_at: deque[float] = deque(maxlen=_RECENT)
