@@ -104,6 +104,7 @@ def run_job(
         run = Run(ledger, fetch, settings.run, versions=made_by, progress=teller, clock=clock, stop=stop)
         with _ending_when_interrupted(stop):
             try:
+                teller.begin(run.progress())
                 end = run.go()
             finally:
                 manifest = write_manifest(ledger)
@@ -159,8 +160,8 @@ class _Teller:
     def __init__(self, ledger: Ledger, progress: Callable[[Progress], None], status: StatusWriter) -> None:
         self._ledger, self._progress, self._status = ledger, progress, status
         self._manifest = _Every(MANIFEST_EVERY_S, lambda: write_manifest(ledger))
-        self._survey = _Every(SURVEY_EVERY_S, self._look, at_once=True)
-        self._write = _Every(STATUS_EVERY_S, self._tell, at_once=True)
+        self._survey = _Every(SURVEY_EVERY_S, self._look)
+        self._write = _Every(STATUS_EVERY_S, self._tell)
         self._last: Progress
         self._availability: Availability
         self._looked_at: float
@@ -170,6 +171,13 @@ class _Teller:
         for task in (self._manifest, self._survey, self._write):
             task()
         self._progress(progress)
+
+    def begin(self, progress: Progress) -> None:
+        """The first word: that it runs."""
+        self._last = progress
+        self._look()
+        with suppress(OSError):
+            self._tell()
 
     def end(self, progress: Progress) -> None:
         """The last word: how it ended."""
@@ -189,9 +197,9 @@ class _Every:
     """Does something every so often, and so rarely that it takes two hundredths of the time at most: a survey of two
     million rows takes many seconds, their manifest a minute. A full disk is left for the run to notice."""
 
-    def __init__(self, seconds: float, work: Callable[[], object], *, at_once: bool = False) -> None:
+    def __init__(self, seconds: float, work: Callable[[], object]) -> None:
         self._seconds, self._work = seconds, work
-        self._due = time.monotonic() + (0 if at_once else seconds)
+        self._due = time.monotonic() + seconds
 
     def __call__(self) -> None:
         began = time.monotonic()

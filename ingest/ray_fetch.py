@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,7 @@ class RayFetcher:
         stop: threading.Event,
         limit_s: float | None = None,
     ) -> None:
-        if set(sources) != {YOUTUBE}:
-            raise UsageError(
-                f"--engine ray fetches from {YOUTUBE} alone, got --source {','.join(sources)}: a copy is read by one "
-                "machine, in order; fetch from it with --engine local first, then the rest with --engine ray"
-            )
+        require_youtube(sources)
         self._ray, self._folder, self._settings, self._stop = ray, folder, settings, stop
         self._fixed = tuple(CLUSTER if address == HERE else address for address in addresses)
         self._limit_s = 3 * settings.deadline_s + 120 if limit_s is None else limit_s
@@ -108,7 +104,10 @@ class RayFetcher:
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, EarshotError):
                 raise error.cause from error
-            raise EngineError(f"a task failed: {type(error.cause).__name__}: {error.cause}; report it") from error
+            raise EngineError(
+                f"a task failed: {type(error.cause).__name__}: {_first_line(error.cause)}; look whether the same "
+                "Earshot is on all machines; if so, report it"
+            ) from error
         except (exceptions.RayError, KeyError) as error:  # a KeyError: the machine has gone just now
             return _lost(segment, f"{type(error).__name__}: {_first_line(error)}", began)
         return self._land(result, data)
@@ -133,6 +132,16 @@ class RayFetcher:
         except (FetchError, OSError) as error:
             return replace(result, file=None, outcome=classify(error))
         return replace(result, file=replace(result.file, path=str(relative)))
+
+
+def require_youtube(source_names: Iterable[str]) -> None:
+    """Raises: UsageError: there are others among the sources."""
+    names = tuple(source_names)
+    if names != (YOUTUBE,):
+        raise UsageError(
+            f"--engine ray fetches from {YOUTUBE} alone, got --source {','.join(names)}: a copy is read by one "
+            "machine, in order; fetch from it with --engine local first, then the rest with --engine ray"
+        )
 
 
 def fetch_there(

@@ -48,10 +48,12 @@ class RunSettings:
     """linger_s: at the end, wait for segments that are due again within this; later ones are left to the next run.
 
     pace: of each address. tick_s: how often progress is told while nothing happens. seed: of the jitter.
+    deserted_s: how long to wait for a machine when a cluster has none left.
     """
 
     pace: PaceSettings = field(default_factory=PaceSettings)
     linger_s: float = 900.0
+    deserted_s: float = 300.0
     tick_s: float = 1.0
     seed: int | None = None
 
@@ -111,10 +113,12 @@ class Run:
         self._tell, self._clock, self._stop = progress, clock or Clock(), stop or threading.Event()
         self._random = Random(settings.seed)
         self._governor = Governor(settings.pace, self._random)
+        self._governor.admit(fetch.addresses())
         self._in_flight: dict[Future[FetchResult], _Flight] = {}
         self._counts = ledger.counts(this_run=True)
         self._answered_at: deque[float] = deque(maxlen=_RECENT)
         self._bytes_read = 0
+        self._deserted_at: float | None = None
 
     def go(self) -> Progress:
         """Fetch until nothing is left to be fetched soon, or the pace stops it, or `stop` is set."""
@@ -146,7 +150,11 @@ class Run:
 
     def _start_all(self, pool: ThreadPoolExecutor) -> float | None:
         """Start what may start now. Seconds until something else may; None when only a result (or nothing) can."""
-        self._governor.admit(self._fetch.addresses())
+        addresses = self._fetch.addresses()
+        self._governor.admit(addresses)
+        if not addresses:
+            return self._until_deserted()
+        self._deserted_at = None
         while not self._stop.is_set() and self._counts[State.PENDING] + self._counts[State.WAITING]:
             now = self._clock.now()
             address, delay_s = self._governor.turn(now)
@@ -159,6 +167,13 @@ class Run:
             flight = _Flight(row, address, probe=self._governor.started(address, now))
             self._in_flight[pool.submit(self._fetch, row.segment, address)] = flight
         return None
+
+    def _until_deserted(self) -> float | None:
+        """The machines of a cluster come and go: how long to wait for one; None when it has been long enough."""
+        now = self._clock.now()
+        self._deserted_at = now if self._deserted_at is None else self._deserted_at
+        left_s = self._deserted_at + self._settings.deserted_s - now
+        return left_s if left_s > 0 else None
 
     def _until_due(self, now: float) -> float | None:
         due = self._ledger.next_attempt()

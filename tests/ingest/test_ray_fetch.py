@@ -13,8 +13,7 @@ from ingest.engine import EngineSettings
 from ingest.fetch import FetchSettings
 from ingest.job import JobResult, JobSettings, run_job
 from ingest.ledger import Ledger, State
-from ingest.outcomes import BY_NAME, NODE_LOST
-from ingest.pace import PaceSettings, Phase
+from ingest.pace import PaceSettings
 from ingest.run import Progress, RunSettings
 from ingest.run_status import read_status
 from ingest.segments import Segment
@@ -70,13 +69,12 @@ def job(
     addresses: tuple[Address, ...] = (HERE,),
     progress: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
-    probes: int = 6,
 ) -> JobResult:
     """Through yt-dlp, as fast as it goes; on the cluster if there is one."""
     settings = JobSettings(
         name="test",
         fetch=FetchSettings(timeout_s=5.0, deadline_s=20.0),
-        run=RunSettings(PaceSettings(4, NO_LIMIT, stop_after=1000, probes=probes), linger_s=1e9, seed=1),
+        run=RunSettings(PaceSettings(4, NO_LIMIT, stop_after=1000), linger_s=1e9, seed=1),
         engine=EngineSettings("ray", ray_address=cluster.address) if cluster else EngineSettings(),
     )
     youtube = YouTube(YouTubeSettings(url_template=f"{server.url}/{{id}}", proxy="", timeout_s=5.0))
@@ -144,26 +142,3 @@ def test_told_to_stop_it_ends_soon_and_puts_back_what_is_under_way(
     assert 10 <= result.progress.counts[State.DONE] < 60
     assert result.progress.counts[State.PENDING] > 100
     assert len(end_state(tmp_path)[1]) == result.progress.counts[State.DONE]
-
-
-def test_a_cluster_that_loses_everything_pauses_the_run_and_then_ends_it(
-    cluster: Any, server: MediaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As an environment does: no segment is blamed."""
-    import ingest.ray_fetch
-    from ingest import run
-    from tests.ingest.fetching import JumpingClock
-
-    monkeypatch.setattr(ingest.job, "Clock", JumpingClock)
-    monkeypatch.setattr(ingest.ray_fetch, "fetch_there", die)
-    assert BY_NAME[NODE_LOST].in_a_row < run.MAX_SUSPICIONS * 4
-    result = job(60, tmp_path, server, cluster=cluster, probes=1)
-    assert "node-lost" in result.stopped and "ray status" in result.stopped
-    assert result.progress.phase is Phase.STOPPED
-    assert result.progress.counts[State.PENDING] == 60
-
-
-def die(*_: object) -> None:
-    import os
-
-    os._exit(1)

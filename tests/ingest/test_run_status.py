@@ -82,6 +82,7 @@ def test_a_run_writes_it_and_a_copy_elsewhere(tmp_path: Path) -> None:
         )
     first, last = seen[0], read_status(tmp_path / "o")
     assert first and not first.ended and first.progress.requested == 2
+    assert first.progress.phase is Phase.RUNNING and not first.progress.pause
     assert last and last.ended and last.stopped == ""
     assert last.availability.states[State.DONE] == last.availability.states[State.GONE] == 1
     assert last.availability.reasons[0].failure == "not-found"
