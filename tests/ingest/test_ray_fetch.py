@@ -21,7 +21,7 @@ from ingest.youtube import YouTube, YouTubeSettings
 from tests.ingest.fetching import end_state
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import MediaServer, serve
-from tests.ray_here import require_ray
+from tests.ray_here import ray_cluster
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,16 +35,9 @@ NO_LIMIT = float("inf")
 def cluster() -> Iterator[Any]:
     """A head that does no work, and a machine with more CPUs than the tests use; those that want another add it.
     Connected once: processes are then started once."""
-    require_ray()
-    from ray.cluster_utils import Cluster
-
-    from ingest.ray_engine import connected
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.add_node(num_cpus=4)
-    with connected(cluster.address):
+    with ray_cluster(head_cpus=0) as cluster:
+        cluster.add_node(num_cpus=4)
         yield cluster
-    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
