@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,8 @@ from classifiers.measures.metrics import Metrics
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
 from ingest.class_sets import ClassSet
-from ingest.errors import FormatError, SpecMismatchError, UsageError
+from ingest.errors import EarshotError, FormatError, SpecMismatchError, UsageError
+from ingest.foreign import checked
 
 FORMAT_VERSION = 1
 MODEL_FILE, SOURCES_FILE, PCA_FILE = "model.json", "sources.npy", "pca.npz"
@@ -102,7 +102,12 @@ class BundleInfo:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "BundleInfo":
-        return cls(
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError, FormatError: `data` is no such thing.
+        """
+        info = cls(
             spec=EncoderSpec.from_json(data["encoder"]),
             class_set=ClassSet.from_json(data["class_set"]),
             metrics=Metrics.from_json(data["metrics"]) if data["metrics"] else None,
@@ -121,6 +126,14 @@ class BundleInfo:
                 )
             },
         )
+        decision, classes = info.decision, len(info.class_set.names)
+        if decision.mode != info.class_set.mode or decision.temperature <= 0 or classes != len(decision.thresholds):
+            raise ValueError("the decision does not fit the classes")
+        if not {len(decision.slopes), len(decision.offsets)} <= {0, classes} or len(decision.slopes) != len(
+            decision.offsets
+        ):
+            raise ValueError("the calibration does not fit the classes")
+        return checked(info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +187,14 @@ class Bundle:
 
     def shared_sources(self, sources: Sequence[str]) -> int:
         """How many of these sources the head was trained on: measures on them flatter."""
-        return int(np.isin(_hashes(sources), np.load(self.folder / SOURCES_FILE)).sum())
+        path = self.folder / SOURCES_FILE
+        try:
+            known = np.load(path, allow_pickle=False)
+            if known.dtype != np.uint64 or known.ndim != 1:
+                raise ValueError(f"{known.dtype} {list(known.shape)}")
+        except (OSError, ValueError, EOFError, AttributeError) as error:
+            raise FormatError(f"{path}: is missing or damaged ({error}); copy the whole folder again") from error
+        return int(np.isin(_hashes(sources), known).sum())
 
 
 def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
@@ -200,13 +220,30 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
         raise FormatError(f"{folder}: {file} is missing; copy the whole folder, or train again: {info.command}")
     try:
         head = load_with_background(info.head, folder, info.class_set.mode, runtime, background=info.background)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        _require_answer(head, info)
+    except (EarshotError, ImportError):
+        raise
+    except Exception as error:  # whatever a library makes of damaged bytes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(
             f"{folder / file}: is damaged ({reason}); copy the whole folder again, or train again: {info.command}"
         ) from error
     pca = folder / PCA_FILE
     return Bundle(folder, info, head, pca if pca.is_file() else None)
+
+
+def _require_answer(head: Head, info: BundleInfo) -> None:
+    """Ask a head just loaded for the scores of one patch of zeros: what is damaged inside shows here, and not in the
+    middle of the work.
+
+    Raises:
+        ValueError: the answer is not a finite score for each class.
+    """
+    classes = len(info.class_set.names)
+    with np.errstate(all="ignore"):
+        scores = head.predict(np.zeros((1, 1, info.spec.dim), info.spec.dtype), np.ones((1, 1), bool)).scores
+    if scores.shape != (1, classes) or not np.isfinite(scores).all():
+        raise ValueError(f"does not give {classes} scores")
 
 
 def find_bundle(folder: Path) -> Path:
@@ -242,7 +279,7 @@ def read_info(folder: Path) -> BundleInfo:
         if version != FORMAT_VERSION:
             raise FormatError(f"{path}: format version {version}, this Earshot reads {FORMAT_VERSION}; update Earshot")
         return BundleInfo.from_json(data)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path}: is damaged ({type(error).__name__}: {error}); train the model again") from error
 
 

@@ -207,7 +207,7 @@ def _read_spec(folder: Path) -> EncoderSpec:
         raise _missing_spec(folder)
     try:
         return EncoderSpec.from_json(json.loads(path.read_text())["spec"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{path}: not the spec of a store ({error}); make the store again") from error
 
 
