@@ -4,6 +4,7 @@ model.json    what it is: encoder, classes, head, settings, measures, what it wa
 head.*        the head, once for the engine that trained it and once for prediction at once (see `heads.HEADS`)
 sources.npy   hashes of the sources it was trained on, so that nobody tests on them unawares
 pca.npz       the encoder's projection, where it has one of its own
+SHA256SUMS    of the files above that hold numbers, for `sha256sum -c` and for `load_bundle`; older bundles have none
 card.md, report.html    for people
 """
 
@@ -31,6 +32,7 @@ from ingest.foreign import checked
 
 FORMAT_VERSION = 1
 MODEL_FILE, SOURCES_FILE, PCA_FILE = "model.json", "sources.npy", "pca.npz"
+SUMS_FILE = "SHA256SUMS"
 MODELS = Path(__file__).resolve().parent.parent / "data" / "models"
 """Bundles ready to use, which may be named by their name alone."""
 
@@ -218,6 +220,7 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
                 f"for {file} train it again: {info.command}"
             )
         raise FormatError(f"{folder}: {file} is missing; copy the whole folder, or train again: {info.command}")
+    _require_whole(folder / file)
     try:
         head = load_with_background(info.head, folder, info.class_set.mode, runtime, background=info.background)
         _require_answer(head, info)
@@ -230,6 +233,32 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
         ) from error
     pca = folder / PCA_FILE
     return Bundle(folder, info, head, pca if pca.is_file() else None)
+
+
+def write_sums(folder: Path) -> None:
+    """Write the checksums of a bundle's head, sources and projection."""
+    files = sorted(p for p in folder.iterdir() if p.stem == "head" or p.name in (SOURCES_FILE, PCA_FILE))
+    (folder / SUMS_FILE).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in files))
+
+
+def _require_whole(path: Path) -> None:
+    """Raise FormatError unless a file has its recorded checksum, where one is recorded.
+
+    LiteRT does not look at what it reads: a damaged graph may end the process, and must not get that far.
+    """
+    sums = path.with_name(SUMS_FILE)
+    if not sums.is_file():
+        return
+    rows = [line.split() for line in sums.read_text(errors="replace").splitlines()]
+    if [_sha256(path), path.name] not in rows and path.name in {row[-1] for row in rows if row}:
+        raise FormatError(
+            f"{path}: is damaged (its checksum is not that of {SUMS_FILE}); copy the whole folder again, or train again"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _require_answer(head: Head, info: BundleInfo) -> None:
@@ -313,6 +342,7 @@ def save_bundle(
             (temporary / name).write_text(text)
         if pca:
             shutil.copyfile(pca, temporary / PCA_FILE)
+        write_sums(temporary)
         (temporary / MODEL_FILE).write_text(json.dumps(info.to_json(), indent=2) + "\n")
         if folder.exists():
             folder.rename(old)

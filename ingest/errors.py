@@ -20,7 +20,6 @@ Foreign exceptions are translated once, where they enter, with `raise ... from`.
 
 from pathlib import Path
 
-
 MESSAGE_HEAD, MESSAGE_TAIL = 1_000, 400
 """Characters of a message that are kept where it is longer than both: what is wrong, and the remedy at its end."""
 

@@ -7,7 +7,7 @@ comes in, and not somewhere in the middle of the work.
 import math
 from dataclasses import fields, is_dataclass
 from functools import cache
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -40,22 +40,23 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, one) for one in inner)
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in inner)
-    if origin in (tuple, list):
-        return isinstance(value, origin) and all(_fits(one, inner[0]) for one in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(k, inner[0]) and _fits(v, inner[1]) for k, v in value.items())
-    if is_dataclass(hint):
-        return isinstance(value, hint) and checked(value) is value  # type: ignore[arg-type]
+    if origin is not None:
+        return isinstance(value, origin) and _fit_inside(value, inner)
     return _fits_plain(value, hint)
 
 
+def _fit_inside(values: Any, inner: tuple[Any, ...]) -> bool:
+    """Whether what a list, tuple or dict holds fits; nothing is said of what is inside a bare one."""
+    if isinstance(values, dict):
+        return all(_fits(name, inner[0]) and _fits(value, inner[1]) for name, value in values.items())
+    return all(_fits(value, inner[0]) for value in values)
+
+
 def _fits_plain(value: Any, hint: Any) -> bool:
-    if hint in (None, NoneType):
-        return value is None
     if hint is int:
         return type(value) is int and abs(value) < 1 << 63
     if hint is float:
         return _fits(value, int) or (type(value) is float and math.isfinite(value))
     if hint is str:
         return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
-    return isinstance(value, hint)
+    return isinstance(value, hint) and (not is_dataclass(hint) or checked(value) is value)

@@ -128,6 +128,9 @@ def connect(path: Path) -> sqlite3.Connection:
         if version < _SCHEMA_VERSION:
             upgrades = "".join(_UPGRADES[old] for old in range(version, _SCHEMA_VERSION)) if version else _SCHEMA
             connection.executescript(f"BEGIN;{upgrades}PRAGMA user_version = {_SCHEMA_VERSION};COMMIT;")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise UsageError(f"{path}: cannot be written ({error}); check that its folder may be and has room") from error
     except sqlite3.DatabaseError as error:
         connection.close()
         raise FormatError(f"{path} is not a ledger ({error}); move it away, finished audio is adopted again") from error

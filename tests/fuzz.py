@@ -140,7 +140,7 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def run_child(reader: Reader, seed: int, first: int, cases: int, seconds: float, place: Path) -> None:
+def run_child(reader: Reader, place: Path, *, seed: int, first: int, cases: int, seconds: float) -> None:
     """Run cases until there are enough; a line of JSON for each finding, and one with the counts at the end.
 
     place: the number of the case at work, for the parent to know if this process does not come back.
@@ -228,7 +228,7 @@ def main(  # noqa: PLR0917 - click passes them all by name
     from tests.fuzz_readers import READERS
 
     if child:
-        run_child(READERS[names[0]], seed, first, cases, seconds or 0.0, child)
+        run_child(READERS[names[0]], child, seed=seed, first=first, cases=cases, seconds=seconds or 0.0)
     bad = False
     for name in names or READERS:
         began = time.monotonic()

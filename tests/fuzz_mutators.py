@@ -1,4 +1,4 @@
-"""Damage that keeps a file's form, so that it gets past the first check: tables, JSON, TOML, npz, tfrecords, Parquet."""
+"""Damage that keeps a file's form, so that it gets past the first check: tables, JSON, TOML, npz, Parquet ..."""
 
 import io
 import json
@@ -13,18 +13,112 @@ from typing import Any
 import numpy as np
 
 ODD_TEXT = (
-    "", " ", "nan", "inf", "-inf", "-1", "0", "-0.0", "1e309", "1e-400", "9" * 400, "9" * 5000, "1_000", "0x10", "١٢",
-    "²", "\x00", "\x1b[2J", "\u2028", "\ufeff", "\ud7ff", "a" * 5000, '"', "'", ";", ",", "\t", "\r", "\n", "#", "..",
-    "../../../x", "/", "{data}", "{out}", "%s", "null", "true", "[", "{", "[" * 3000, "𝔘", "é", "=", "\\", "\\u0000",
-)  # fmt: skip
+    "",
+    " ",
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "0",
+    "-0.0",
+    "1e309",
+    "1e-400",
+    "9" * 400,
+    "9" * 5000,
+    "1_000",
+    "0x10",
+    "١٢",
+    "²",
+    "\x00",
+    "\x1b[2J",
+    "\u2028",
+    "\ufeff",
+    "\ud7ff",
+    "a" * 5000,
+    '"',
+    "'",
+    ";",
+    ",",
+    "\t",
+    "\r",
+    "\n",
+    "#",
+    "..",
+    "../../../x",
+    "/",
+    "{data}",
+    "{out}",
+    "%s",
+    "null",
+    "true",
+    "[",
+    "{",
+    "[" * 3000,
+    "𝔘",
+    "é",
+    "=",
+    "\\",
+    "\\u0000",
+)
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 255, 1 << 31, 1 << 63, 1 << 70, 10**400, 0.0, 0.5, -1.5, 1e308, float("nan"),
-    float("inf"), "", "x", "single", "multi", "a" * 5000, [], [1], ["x"], [[]], {}, {"x": 1}, [None] * 300, "\n", "/m/x",
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    255,
+    1 << 31,
+    1 << 63,
+    1 << 70,
+    10**400,
+    0.0,
+    0.5,
+    -1.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "single",
+    "multi",
+    "a" * 5000,
+    [],
+    [1],
+    ["x"],
+    [[]],
+    {},
+    {"x": 1},
+    [None] * 300,
+    "\n",
+    "/m/x",
+)
 ODD_TOML = (
-    "true", "0", "-1", "1e999", "nan", "inf", '""', '"x"', "[]", "[[]]", "[1]", '["x", 1]', "{}", "{x = 1}", "2020-01-01",
-    "9" * 5000, '"""\na\n"""', "[" * 3000, "[" * 400 + "]" * 400, '"\\u0000"', "0x" + "f" * 300, "12:00:00", '"\'"',
-)  # fmt: skip
+    "true",
+    "0",
+    "-1",
+    "1e999",
+    "nan",
+    "inf",
+    '""',
+    '"x"',
+    "[]",
+    "[[]]",
+    "[1]",
+    '["x", 1]',
+    "{}",
+    "{x = 1}",
+    "2020-01-01",
+    "9" * 5000,
+    '"""\na\n"""',
+    "[" * 3000,
+    "[" * 400 + "]" * 400,
+    '"\\u0000"',
+    "0x" + "f" * 300,
+    "12:00:00",
+    '"\'"',
+)
 
 
 def table_cell(separator: str) -> Callable[[bytes, Random], bytes]:
@@ -186,9 +280,12 @@ def parquet_column(data: bytes, rng: Random) -> bytes:
                 table = table.set_column(at, name, pa.nulls(table.num_rows, kind))
             case 4:
                 row, kind = rng.choice(rows), schema.field(name).type
-                odd = {"string": rng.choice(ODD_TEXT), "double": rng.choice((float("nan"), float("inf"), -1.0, 1e300)),
-                       "int32": rng.choice((-1, 0, 2**31 - 1, -(2**31))), "binary": rng.choice((b"", b"x", b"\0" * 4096)),
-                       }.get(str(kind), rng.choice(([], None, [""], [None])))  # fmt: skip
+                odd = {
+                    "string": rng.choice(ODD_TEXT),
+                    "double": rng.choice((float("nan"), float("inf"), -1.0, 1e300)),
+                    "int32": rng.choice((-1, 0, 2**31 - 1, -(2**31))),
+                    "binary": rng.choice((b"", b"x", b"\0" * 4096)),
+                }.get(str(kind), rng.choice(([], None, [""], [None])))
                 row[name] = odd
                 table = pa.Table.from_pylist(rows, schema=schema)
             case _:

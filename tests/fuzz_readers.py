@@ -5,7 +5,6 @@ import math
 import shutil
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -51,8 +50,18 @@ def audio_seeds() -> tuple[bytes, ...]:
         soundfile.write(buffer, np.tile(chirp(0.3, 8_000)[:, None], (1, channels)), 8_000, **options)
         return buffer.getvalue()
 
-    kinds = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "MS_ADPCM"), ("AIFF", "PCM_24"), ("AU", "ULAW"),
-             ("W64", "PCM_16"), ("CAF", "ALAC_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")]  # fmt: skip
+    kinds = [
+        ("WAV", "PCM_16"),
+        ("WAV", "FLOAT"),
+        ("WAV", "MS_ADPCM"),
+        ("AIFF", "PCM_24"),
+        ("AU", "ULAW"),
+        ("W64", "PCM_16"),
+        ("CAF", "ALAC_16"),
+        ("FLAC", "PCM_16"),
+        ("OGG", "VORBIS"),
+        ("MP3", "MPEG_LAYER_III"),
+    ]
     return (
         *(encoded(channels, format=form, subtype=kind) for form, kind in kinds for channels in (1, 2)),
         *(chirp_file(name, 0.3) for name in CONTAINERS),
@@ -154,10 +163,17 @@ def manifest_seeds(folder: Path) -> list[bytes]:
     from ingest.manifest import write_manifest
 
     items = [
-        AudioItem(f"k{i}", folder / f"{i}.wav", f"s{i // 2}", ("/m/09x0r", "Dog")[: i % 3], i % 5 or None, 1.5 * i,
-                  {"split": "train"} if i % 2 else {"split": "test", "age": "30"})
+        AudioItem(
+            f"k{i}",
+            folder / f"{i}.wav",
+            f"s{i // 2}",
+            ("/m/09x0r", "Dog")[: i % 3],
+            i % 5 or None,
+            1.5 * i,
+            {"split": "train"} if i % 2 else {"split": "test", "age": "30"},
+        )
         for i in range(5)
-    ]  # fmt: skip
+    ]
     return [write_manifest(folder / "made", items).read_bytes()]
 
 
@@ -174,7 +190,9 @@ def read_quality_file(data: bytes, folder: Path) -> None:
 def class_set_seeds(_: Path) -> list[bytes]:
     from ingest.class_sets import CLASS_SETS
 
-    small = b'title = "t"\nmode = "multi"\nbalanced = true\nchildren = true\n[[classes]]\nname = "Dog"\nmids = ["/m/0bt9lr"]\n'
+    small = (
+        b'title = ""\nmode = "multi"\nbalanced = true\nchildren = true\n[[classes]]\nname = "D"\nmids = ["/m/0bt9lr"]\n'
+    )
     return [small, *((CLASS_SETS / f"{name}.toml").read_bytes() for name in ("city10", "speech", "broad4"))]
 
 
@@ -341,10 +359,13 @@ def bundle_reader(head: str, file: str, *mutators: Mutator, runtime: str = "ligh
         return [(bundle_seeds(folder, head) / file).read_bytes()]
 
     def read(data: bytes, folder: Path) -> None:
+        from classifiers.bundle import SUMS_FILE
+
         made = bundle_seeds(folder, head)
         used = folder / "used"
         if not used.exists():
             shutil.copytree(made, used)
+            (used / SUMS_FILE).unlink()  # else nothing but the checksum would be tested
         before = (made / file).read_bytes()
         try:
             (used / file).write_bytes(data)
@@ -463,25 +484,56 @@ READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (
         Reader("audio", lambda _: list(audio_seeds()), read_audio),
-        Reader("segments", lambda _: [WEAK, STRONG, b"abc,1,2\nd-_,3.5,4,x\n"], read_segment_list, (csv_cell, tsv_cell)),
-        Reader("quality", lambda _: [b"label_id,num_rated,num_true\n/m/09x0r,10,9\n/m/05zppz,10,10\n"],
-               read_quality_file, (csv_cell,)),
+        Reader(
+            "segments", lambda _: [WEAK, STRONG, b"abc,1,2\nd-_,3.5,4,x\n"], read_segment_list, (csv_cell, tsv_cell)
+        ),
+        Reader(
+            "quality",
+            lambda _: [b"label_id,num_rated,num_true\n/m/09x0r,10,9\n/m/05zppz,10,10\n"],
+            read_quality_file,
+            (csv_cell,),
+        ),
         Reader("csv-manifest", lambda _: [CSV_TABLE], dataset_reader("csv", "table.csv", {}), (csv_cell,)),
-        Reader("urbansound8k", lambda _: [URBANSOUND],
-               dataset_reader("urbansound8k", "metadata/UrbanSound8K.csv", {}), (csv_cell,)),
-        Reader("fsd50k", lambda _: [FSD50K],
-               dataset_reader("fsd50k", "FSD50K.ground_truth/dev.csv", {"FSD50K.dev_audio/64760.wav": b""}), (csv_cell,)),
-        Reader("fsd50k-clips", lambda _: [CLIPS_INFO],
-               dataset_reader("fsd50k", "FSD50K.metadata/dev_clips_info_FSD50K.json",
-                              {"FSD50K.dev_audio/64760.wav": b"", "FSD50K.ground_truth/dev.csv": FSD50K}), (json_node,)),
-        Reader("vocalsound", lambda _: [VOCALSOUND],
-               dataset_reader("vocalsound", "meta/all_meta.json", {"audio_16k/f0001_0_cough.wav": b""}), (json_node,)),
-        Reader("vocalsound-split", lambda _: [VOCALSOUND_SPLIT],
-               dataset_reader("vocalsound", "datafiles/tr.json", {"audio_16k/f0001_0_cough.wav": b""}), (json_node,)),
+        Reader(
+            "urbansound8k",
+            lambda _: [URBANSOUND],
+            dataset_reader("urbansound8k", "metadata/UrbanSound8K.csv", {}),
+            (csv_cell,),
+        ),
+        Reader(
+            "fsd50k",
+            lambda _: [FSD50K],
+            dataset_reader("fsd50k", "FSD50K.ground_truth/dev.csv", {"FSD50K.dev_audio/64760.wav": b""}),
+            (csv_cell,),
+        ),
+        Reader(
+            "fsd50k-clips",
+            lambda _: [CLIPS_INFO],
+            dataset_reader(
+                "fsd50k",
+                "FSD50K.metadata/dev_clips_info_FSD50K.json",
+                {"FSD50K.dev_audio/64760.wav": b"", "FSD50K.ground_truth/dev.csv": FSD50K},
+            ),
+            (json_node,),
+        ),
+        Reader(
+            "vocalsound",
+            lambda _: [VOCALSOUND],
+            dataset_reader("vocalsound", "meta/all_meta.json", {"audio_16k/f0001_0_cough.wav": b""}),
+            (json_node,),
+        ),
+        Reader(
+            "vocalsound-split",
+            lambda _: [VOCALSOUND_SPLIT],
+            dataset_reader("vocalsound", "datafiles/tr.json", {"audio_16k/f0001_0_cough.wav": b""}),
+            (json_node,),
+        ),
         Reader("manifest", manifest_seeds, read_manifest, (parquet_column,)),
         Reader("class-set", class_set_seeds, read_class_set_file, (toml_value,)),
         Reader("recipe", recipe_seeds, read_recipe_file, (toml_value,)),
-        Reader("set-option", lambda _: [b"costs=[1, 3.0]", b"folds=4", b'gammas=[0.5]'], read_set_option, (toml_value,)),
+        Reader(
+            "set-option", lambda _: [b"costs=[1, 3.0]", b"folds=4", b"gammas=[0.5]"], read_set_option, (toml_value,)
+        ),
         Reader("tfrecord", feature_seeds, read_tfrecord, (tfrecord_payload,)),
         Reader("features-tar", tar_seeds, read_tar),
         store_reader("spec.json"),
@@ -496,6 +548,6 @@ READERS: dict[str, Reader] = {
         Reader("pca", pca_seeds, read_pca, (npz_array,)),
         Reader("ledger", ledger_seeds, read_ledger, (sqlite_value,)),
     )
-}  # fmt: skip
-"""Every door through which bytes of others come in. What stands below data/ comes along with Earshot and is no such door,
-but a class set, recipe or model of one's own is read by the same code."""
+}
+"""Every door through which bytes of others come in. What stands below data/ came with Earshot and is no such door;
+a class set, recipe or model of one's own is read by the same code."""
