@@ -13,6 +13,7 @@ import soundfile
 
 from embeddings.store import EmbeddingStore
 from ingest.ledger import Ledger, State
+from ingest.run import Clock
 from tests.embeddings.test_crash import start as start_embed
 from tests.embeddings.test_crash import write_folder
 from tests.embeddings.test_embed import rows_of
@@ -20,6 +21,7 @@ from tests.ingest.crash_driver import crash_segments
 from tests.ingest.fetching import StubSource, end_state, job
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import serve
+from tests.soak import soak
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
@@ -201,6 +203,19 @@ def wait_for_work(pid: int, folder: Path, name: str) -> None:
     pytest.fail("it never began to work")
 
 
+def test_a_clock_that_is_set_in_the_middle_of_an_ingest_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = time.time, iter(range(1, 10**9))
+    monkeypatch.setattr(time, "time", lambda: real() - 86_400 * next(calls))
+    began = time.monotonic()
+    with serve({"chirp.wav": wav(chirp(12.0, 16_000))}) as server:
+        job(crash_segments(14), tmp_path, StubSource(server.url), clock=Clock(), pace={"rate_per_hour": 36_000.0})
+    with Ledger.read(tmp_path) as ledger:
+        assert ledger.counts()[State.DONE] == 12 and ledger.counts()[State.GONE] == 2
+    assert time.monotonic() - began < 100
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_an_ingest_with_nothing_running(number: signal.Signals, tmp_path: Path) -> None:
     program = (
@@ -227,3 +242,9 @@ def test_a_signal_ends_an_ingest_with_nothing_running(number: signal.Signals, tm
     with Ledger.read(tmp_path) as ledger:
         counts = ledger.counts()
     assert counts[State.RUNNING] == 0 and counts[State.DONE] < 560
+
+
+def test_mixed_work_under_kills_ends_like_undisturbed_work(tmp_path: Path) -> None:
+    result = soak(tmp_path, 30.0, seed=0)
+    assert not result["differs"] and not result["leftovers"], result
+    assert result["kills"], "nothing was killed"
