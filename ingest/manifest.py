@@ -15,6 +15,7 @@ A path is relative to the manifest's folder when the audio lies in that folder o
 `sounds/` and `clips/manifest.parquet` may be moved together; else it is absolute.
 """
 
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -175,7 +176,10 @@ def _told(path: Path) -> Any:
     try:
         file = pq.ParquetFile(path)
         names = [name for name in file.schema_arrow.names if name not in ("key", "path", "mids", "names", "start_s")]
-        return file.read(["key", *names]).cast(pa.schema([(name, pa.string()) for name in ("key", *names)]))
+        table = file.read(["key", *names]).cast(pa.schema([(name, pa.string()) for name in ("key", *names)]))
+        if table.column("key").null_count:
+            raise ValueError("a row has no key")
+        return table
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FormatError(f"{path}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
@@ -191,15 +195,20 @@ def _read_manifest(path: Path) -> list[AudioItem]:
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise FormatError(f"{path}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
-    items = [_item(row, path.parent) for row in rows]
+    try:
+        items = [_item(row, path.parent) for row in rows]
+    except ValueError as error:
+        raise FormatError(f"{path}: is damaged ({error}); make it with `earshot ingest folder`") from error
     _require_unique(items, path)
     return sorted(items, key=lambda item: item.key)
 
 
 def _item(row: dict[str, Any], folder: Path) -> AudioItem:
-    return AudioItem(
-        row["key"], folder / row["path"], row["source"], tuple(row["mids"] or ()), row["fold"], row["start_s"] or 0.0
-    )
+    """Raises: ValueError when the row lacks what every row has."""
+    mids, start_s = tuple(row["mids"] or ()), row["start_s"] or 0.0
+    if not (row["key"] and row["path"] and row["source"] and all(mids) and math.isfinite(start_s)):
+        raise ValueError(f"row {row['key']!r:.80} lacks path, source or a label, or starts nowhere")
+    return AudioItem(row["key"], folder / row["path"], row["source"], mids, row["fold"], start_s)
 
 
 def _require_unique(items: list[AudioItem], where: Path) -> None:
