@@ -18,8 +18,8 @@ if sys.argv[1] == "ignored":
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1)
 def sleep(words):
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(100)
     finally:
         print("tidied up", flush=True)
@@ -50,4 +50,4 @@ def test_a_signal_is_one_line_and_an_exit_code(
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(number)
     out, said = process.communicate(timeout=60)
-    assert (process.returncode, out, said) == (code, "tidied up\n", f"earshot: {message}\n")
+    assert (process.returncode, out, said.strip()) == (code, "tidied up\n", f"earshot: {message}")
