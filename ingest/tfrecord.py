@@ -105,14 +105,14 @@ def parse_example(record: bytes) -> SegmentFeatures:
         raise FormatError(
             "lacks video_id, start_time_seconds, end_time_seconds or audio_embedding; fetch the released features"
         ) from error
-    if not youtube_id or not 0 <= start_s < end_s < math.inf:
-        raise FormatError(f"{youtube_id!r:.80}: from {start_s:g} to {end_s:g} s is no segment; leave this record out")
     data = b"".join(patches)
     if not 1 <= len(patches) <= MAX_PATCHES or set(map(len, patches)) != {DIM}:
         raise FormatError(
             f"{youtube_id}: must hold 1 to {MAX_PATCHES} vectors of {DIM} bytes, got {len(patches)} "
             f"of {len(data)} bytes together; leave this record out"
         )
+    if not youtube_id or not 0 <= start_s < end_s < math.inf:
+        raise FormatError(f"{youtube_id!r:.80}: from {start_s:g} to {end_s:g} s is no segment; leave this record out")
     vectors = np.frombuffer(data, np.uint8).reshape(-1, DIM)
     return SegmentFeatures(Segment(youtube_id, start_s, end_s, mids), vectors)
 
