@@ -1,11 +1,14 @@
-"""What the command line makes of a signal, whatever the command: real processes, nothing heavy imported."""
+"""What comes from the system: signals, whatever the command, in real processes; and a clock that somebody sets."""
 
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from ingest.run import Clock
 
 ROOT = Path(__file__).resolve().parent.parent
 SLEEPER = """
@@ -51,3 +54,12 @@ def test_a_signal_is_one_line_and_an_exit_code(
     process.send_signal(number)
     out, said = process.communicate(timeout=60)
     assert (process.returncode, out, said.strip()) == (code, "tidied up\n", f"earshot: {message}")
+
+
+def test_a_clock_that_is_set_in_the_middle_of_an_ingest_moves_no_due_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, real = Clock(), time.time
+    began = clock.now()
+    assert abs(began - real()) < 60
+    for days in (-1, 365):
+        monkeypatch.setattr(time, "time", lambda days=days: real() + 86_400 * days)
+        assert 0 <= clock.now() - began < 60

@@ -13,7 +13,6 @@ import soundfile
 
 from embeddings.store import EmbeddingStore
 from ingest.ledger import Ledger, State
-from ingest.run import Clock
 from tests.embeddings.test_crash import start as start_embed
 from tests.embeddings.test_crash import write_folder
 from tests.embeddings.test_embed import rows_of
@@ -201,19 +200,6 @@ def wait_for_work(pid: int, folder: Path, name: str) -> None:
             return
         time.sleep(0.02)
     pytest.fail("it never began to work")
-
-
-def test_a_clock_that_is_set_in_the_middle_of_an_ingest_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, calls = time.time, iter(range(1, 10**9))
-    monkeypatch.setattr(time, "time", lambda: real() - 86_400 * next(calls))
-    began = time.monotonic()
-    with serve({"chirp.wav": wav(chirp(12.0, 16_000))}) as server:
-        job(crash_segments(14), tmp_path, StubSource(server.url), clock=Clock(), pace={"rate_per_hour": 36_000.0})
-    with Ledger.read(tmp_path) as ledger:
-        assert ledger.counts()[State.DONE] == 12 and ledger.counts()[State.GONE] == 2
-    assert time.monotonic() - began < 100
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
