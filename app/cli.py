@@ -2,7 +2,12 @@
 
 import importlib
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -62,21 +67,27 @@ def earshot(debug: bool) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and leave with 0, 1 (the work failed), 2 (the user's mistake) or 130 (interrupted)."""
+    """Run the command line and leave with 0, 1 (the work failed), 2 (the user's mistake), 130 (interrupted) or 143
+    (asked to end by SIGTERM)."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     argv = sys.argv[1:] if argv is None else argv
     options = argv[: argv.index("--")] if "--" in argv else argv  # behind it everything is a name
     debug = "--debug" in options
     argv = [arg for arg in options if arg != "--debug"] + argv[len(options) :]
+    terminated: list[int] = []
     try:
-        sys.exit(earshot.main(args=argv, prog_name="earshot", standalone_mode=False) or 0)
+        with _heeding_sigterm(terminated):
+            result = earshot.main(args=argv, prog_name="earshot", standalone_mode=False)
+        sys.exit(result or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
     except click.ClickException as error:
         _leave(error.format_message().replace("\n", " "), 2, debug)
     except (click.Abort, KeyboardInterrupt):
-        _leave("interrupted; run the same command again to go on where it stopped", 130, debug)
+        went_on = "go on where it stopped" if argv[:1] in (["embed"], ["ingest"]) else "do it anew"
+        why, code = ("ended by SIGTERM", 143) if terminated else ("interrupted", 130)
+        _leave(f"{why}; nothing half-done is left, run the same command again to {went_on}", code, debug)
     except BrokenPipeError:  # the reader of our output has gone: `earshot ... | head`
         sys.stderr.close()
         sys.exit(0)
@@ -86,6 +97,26 @@ def main(argv: list[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or str(error).replace("\n", " ")
         _leave(f"{where}{reason}; check that the place exists, may be written and has room", 1, debug)
+
+
+@contextmanager
+def _heeding_sigterm(terminated: list[int]) -> Iterator[None]:
+    """SIGTERM is taken for Ctrl-C, so that whatever ends well by the one ends well by the other; `terminated` gets the
+    signal. Servers set handlers of their own. Only the main thread may set any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        terminated.append(number)
+        interrupt = signal.getsignal(signal.SIGINT)  # a shell that starts a job in the background has it ignored
+        (interrupt if callable(interrupt) else signal.default_int_handler)(number, frame)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _leave(message: str, code: int, debug: bool, **_: Any) -> None:

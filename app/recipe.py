@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingest.errors import FormatError, UsageError
+from ingest.foreign import checked
 
 Kind = Literal["features", "audio"]
 RECIPES = Path(__file__).resolve().parent.parent / "data" / "recipes"
@@ -91,8 +92,8 @@ def read_recipe(name: str) -> Recipe:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         steps = tuple(_step(row) for row in table["steps"])
-        return Recipe(path.stem, table["title"], table["problem"].strip(), table["data"].strip(), steps)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        return checked(Recipe(path.stem, table["title"], table["problem"].strip(), table["data"].strip(), steps))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FormatError(
             f"{path}: is no recipe ({error}); it needs title, problem, data and [[steps]] with say and run"
         ) from error

@@ -4,6 +4,7 @@ model.json    what it is: encoder, classes, head, settings, measures, what it wa
 head.*        the head, once for the engine that trained it and once for prediction at once (see `heads.HEADS`)
 sources.npy   hashes of the sources it was trained on, so that nobody tests on them unawares
 pca.npz       the encoder's projection, where it has one of its own
+SHA256SUMS    of the files above that hold numbers, for `sha256sum -c` and for `load_bundle`; older bundles have none
 card.md, report.html    for people
 """
 
@@ -15,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,12 @@ from classifiers.measures.metrics import Metrics
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
 from ingest.class_sets import ClassSet
-from ingest.errors import FormatError, SpecMismatchError, UsageError
+from ingest.errors import EarshotError, FormatError, SpecMismatchError, UsageError
+from ingest.foreign import checked
 
 FORMAT_VERSION = 1
 MODEL_FILE, SOURCES_FILE, PCA_FILE = "model.json", "sources.npy", "pca.npz"
+SUMS_FILE = "SHA256SUMS"
 MODELS = Path(__file__).resolve().parent.parent / "data" / "models"
 """Bundles ready to use, which may be named by their name alone."""
 
@@ -102,7 +104,12 @@ class BundleInfo:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "BundleInfo":
-        return cls(
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError, FormatError: `data` is no such thing.
+        """
+        info = cls(
             spec=EncoderSpec.from_json(data["encoder"]),
             class_set=ClassSet.from_json(data["class_set"]),
             metrics=Metrics.from_json(data["metrics"]) if data["metrics"] else None,
@@ -121,6 +128,14 @@ class BundleInfo:
                 )
             },
         )
+        decision, classes = info.decision, len(info.class_set.names)
+        if decision.mode != info.class_set.mode or decision.temperature <= 0 or classes != len(decision.thresholds):
+            raise ValueError("the decision does not fit the classes")
+        if not {len(decision.slopes), len(decision.offsets)} <= {0, classes} or len(decision.slopes) != len(
+            decision.offsets
+        ):
+            raise ValueError("the calibration does not fit the classes")
+        return checked(info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +189,14 @@ class Bundle:
 
     def shared_sources(self, sources: Sequence[str]) -> int:
         """How many of these sources the head was trained on: measures on them flatter."""
-        return int(np.isin(_hashes(sources), np.load(self.folder / SOURCES_FILE)).sum())
+        path = self.folder / SOURCES_FILE
+        try:
+            known = np.load(path, allow_pickle=False)
+            if known.dtype != np.uint64 or known.ndim != 1:
+                raise ValueError(f"{known.dtype} {list(known.shape)}")
+        except (OSError, ValueError, EOFError, AttributeError) as error:
+            raise FormatError(f"{path}: is missing or damaged ({error}); copy the whole folder again") from error
+        return int(np.isin(_hashes(sources), known).sum())
 
 
 def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
@@ -198,15 +220,59 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
                 f"for {file} train it again: {info.command}"
             )
         raise FormatError(f"{folder}: {file} is missing; copy the whole folder, or train again: {info.command}")
+    _require_whole(folder / file)
     try:
         head = load_with_background(info.head, folder, info.class_set.mode, runtime, background=info.background)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        _require_answer(head, info)
+    except (EarshotError, ImportError):
+        raise
+    except Exception as error:  # whatever a library makes of damaged bytes
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(
             f"{folder / file}: is damaged ({reason}); copy the whole folder again, or train again: {info.command}"
         ) from error
     pca = folder / PCA_FILE
     return Bundle(folder, info, head, pca if pca.is_file() else None)
+
+
+def write_sums(folder: Path) -> None:
+    """Write the checksums of a bundle's head, sources and projection."""
+    files = sorted(p for p in folder.iterdir() if p.stem == "head" or p.name in (SOURCES_FILE, PCA_FILE))
+    (folder / SUMS_FILE).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in files))
+
+
+def _require_whole(path: Path) -> None:
+    """Raise FormatError unless a file has its recorded checksum, where one is recorded.
+
+    LiteRT does not look at what it reads: a damaged graph may end the process, and must not get that far.
+    """
+    sums = path.with_name(SUMS_FILE)
+    if not sums.is_file():
+        return
+    rows = [line.split() for line in sums.read_text(errors="replace").splitlines()]
+    if [_sha256(path), path.name] not in rows and path.name in {row[-1] for row in rows if row}:
+        raise FormatError(
+            f"{path}: is damaged (its checksum is not that of {SUMS_FILE}); copy the whole folder again, or train again"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_answer(head: Head, info: BundleInfo) -> None:
+    """Ask a head just loaded for the scores of one patch of zeros: what is damaged inside shows here, and not in the
+    middle of the work.
+
+    Raises:
+        ValueError: the answer is not a finite score for each class.
+    """
+    classes = len(info.class_set.names)
+    with np.errstate(all="ignore"):
+        scores = head.predict(np.zeros((1, 1, info.spec.dim), info.spec.dtype), np.ones((1, 1), bool)).scores
+    if scores.shape != (1, classes) or not np.isfinite(scores).all():
+        raise ValueError(f"does not give {classes} scores")
 
 
 def find_bundle(folder: Path) -> Path:
@@ -242,7 +308,7 @@ def read_info(folder: Path) -> BundleInfo:
         if version != FORMAT_VERSION:
             raise FormatError(f"{path}: format version {version}, this Earshot reads {FORMAT_VERSION}; update Earshot")
         return BundleInfo.from_json(data)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path}: is damaged ({type(error).__name__}: {error}); train the model again") from error
 
 
@@ -276,6 +342,7 @@ def save_bundle(
             (temporary / name).write_text(text)
         if pca:
             shutil.copyfile(pca, temporary / PCA_FILE)
+        write_sums(temporary)
         (temporary / MODEL_FILE).write_text(json.dumps(info.to_json(), indent=2) + "\n")
         if folder.exists():
             folder.rename(old)

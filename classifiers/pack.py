@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.bundle import MODEL_FILE, PCA_FILE, SOURCES_FILE, check_free, read_info
+from classifiers.bundle import MODEL_FILE, PCA_FILE, SOURCES_FILE, check_free, read_info, write_sums
 from classifiers.heads import HeadRow, head_row
 from embeddings.litert import open_interpreter
 from embeddings.tf import LiteWeights, import_keras, to_litert
@@ -44,6 +44,7 @@ def pack(folder: Path, out: Path, weights: LiteWeights = "float32") -> int:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, temporary / name)
         _write_light(folder, temporary / row.light_file, row, weights)
+        write_sums(temporary)
         shutil.rmtree(out, ignore_errors=True)
         temporary.rename(out)
     finally:

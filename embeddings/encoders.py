@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from embeddings.embedding import Vectors
 from ingest.clip import Waveform
 from ingest.errors import UsageError
+from ingest.foreign import checked
 
 if TYPE_CHECKING:
     from embeddings.logmel import Patches
@@ -131,7 +132,20 @@ class EncoderSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "EncoderSpec":
-        return cls(**data)
+        """The inverse of `to_json`.
+
+        Raises:
+            TypeError, ValueError: `data` is no such thing.
+        """
+        spec = checked(cls(**data))
+        if spec.dtype not in ("float32", "uint8"):
+            raise ValueError(f"dtype is {spec.dtype!r:.80}")
+        if low := [name for name in _ABOVE_ZERO if getattr(spec, name) <= 0]:
+            raise ValueError(f"{low[0]} is {getattr(spec, low[0])}")
+        return spec
+
+
+_ABOVE_ZERO = ("dim", "patch_s", "hop_s", "sample_rate", "window_s")
 
 
 class Encoder(Protocol):

@@ -7,6 +7,7 @@ Source: `vggish_postprocess.py` (tensorflow/models, research/audioset/vggish).
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,18 @@ def load_pca(path: Path, *, dim_in: int, dim: int = 128) -> Pca:
         with np.load(path, allow_pickle=False) as arrays:
             eigen_vectors = np.asarray(arrays["pca_eigen_vectors"], np.float32)
             means = np.asarray(arrays["pca_means"], np.float32).reshape(-1)
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        if not (np.isfinite(eigen_vectors).all() and np.isfinite(means).all()):
+            raise ValueError("values that are not finite")
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        TypeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise WeightsError(
             f"{path}: not an npz with pca_eigen_vectors and pca_means ({error}); check the path"
         ) from error

@@ -19,6 +19,7 @@ from embeddings.stream import Failure
 from ingest.clip import AudioItem
 from ingest.errors import FormatError
 from ingest.folder import file_bytes
+from ingest.foreign import checked
 
 PREFIX = "audio-"
 """Parts made from audio; others (the released features) are none of our business."""
@@ -176,8 +177,12 @@ def _read_stats(store: EmbeddingStore, file: str) -> ShardStats:
     try:
         data: dict[str, Any] = json.loads(store.folder.read(file))
         failures = tuple(Failure(**failure) for failure in data.pop("failures"))
-        return ShardStats(failures=failures, done=tuple(data.pop("done")), silent=tuple(data.pop("silent")), **data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        done, silent = tuple(data.pop("done")), tuple(data.pop("silent"))
+        stats = checked(ShardStats(failures=failures, done=done, silent=silent, **data))
+        if file != _stats_name(stats.name) or stats.rows < 0:
+            raise ValueError(f"name is {stats.name!r:.80}, rows is {stats.rows}")
+        return stats
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(
             f"{store.folder.at(file)}: not the stats of a shard ({error}); delete it, and its part will be made again"
         ) from error

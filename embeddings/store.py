@@ -184,6 +184,7 @@ class EmbeddingStore:
                     vectors[rows][mask[rows]] = patches
                 row += len(chunk)
         columns = pa.concat_tables(small) if small else SCHEMA.empty_table()
+        self._refuse_gaps(columns)
         self._refuse_duplicates(columns.column("key"))
         return EmbeddingTable(
             keys=columns.column("key").to_pylist(),
@@ -226,6 +227,19 @@ class EmbeddingStore:
                 f"{self.folder.at(part)}: damaged ({reason}); delete this part and make it again"
             ) from error
 
+    def _refuse_gaps(self, columns: Any) -> None:
+        """Raise FormatError where a row lacks what every row has: Parquet's columns may hold nulls, ours do not."""
+        lists = columns.column("mids")
+        gaps = [n for n in ("key", "source", "path", "start_s", "end_s", "mids") if columns.column(n).null_count]
+        gaps += ["mids"] * bool(pc.list_flatten(lists).null_count)
+        gaps += [n for n in ("start_s", "end_s") if pc.all(pc.is_finite(columns.column(n))).as_py() is False]
+        try:
+            columns.validate(full=True)  # text is UTF-8
+        except pa.ArrowException:
+            gaps.append("text")
+        if gaps:
+            raise FormatError(f"{self.folder}: a row has no {gaps[0]} that can be read; make the damaged part again")
+
     def _refuse_duplicates(self, keys: Any) -> None:
         if pc.count_distinct(keys).as_py() == len(keys):
             return
@@ -248,7 +262,7 @@ def read_spec(folder: Folder) -> EncoderSpec:
         raise _missing_spec(folder)
     try:
         return EncoderSpec.from_json(json.loads(folder.read(SPEC_FILE))["spec"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{folder.at(SPEC_FILE)}: not the spec of a store ({error}); make the store again") from error
 
 

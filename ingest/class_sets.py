@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingest.errors import FormatError, UsageError
+from ingest.foreign import checked
 from ingest.labels import descendants, display_name, load_labels, mid_of
 
 Mode = Literal["single", "multi"]
@@ -46,8 +47,8 @@ class ClassSet:
             raise FormatError(
                 f'class set {self.title}: mode must be "single" or "multi", got {self.mode!r}; correct it'
             )
-        if not all(c.mids for c in self.classes) or not names:
-            raise FormatError(f"class set {self.title}: needs classes with at least one mid each; add them")
+        if not all(c.mids for c in self.classes) or not all([*names, *mids]) or not names:
+            raise FormatError(f"class set {self.title}: needs classes with a name and at least one mid each; add them")
         if twice := _first_repeated(names) or _first_repeated(mids):
             raise FormatError(f"class set {self.title}: {twice!r} stands twice; keep one of them")
         if self.mode == "single" and len(names) < 2:
@@ -68,10 +69,12 @@ class ClassSet:
 
         There `children = true` gives each class what is below its labels in the ontology, as `with_all_children` does.
         """
-        classes = tuple(SoundClass(c["name"], tuple(c["mids"])) for c in data["classes"])
+        if not all(isinstance(c["mids"], (list, tuple)) for c in data["classes"]):
+            raise TypeError("mids is no list")
+        classes = tuple(checked(SoundClass(c["name"], tuple(c["mids"]))) for c in data["classes"])
         if data.get("children"):
             classes = with_all_children(classes)
-        return cls(data["title"], data["mode"], classes, bool(data.get("balanced", False)))
+        return checked(cls(data["title"], data["mode"], classes, bool(data.get("balanced", False))))
 
 
 def audioset527() -> ClassSet:
@@ -105,8 +108,10 @@ def read_class_set(path: Path) -> ClassSet:
         return ClassSet.from_json(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise UsageError(f"--classes: there is no file {path}; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: is not TOML ({str(error).splitlines()[0]}); correct it") from error
+    except OSError as error:
+        raise UsageError(f"--classes: {path} cannot be read ({error.strerror}); check the path") from error
     except (KeyError, TypeError) as error:
         raise FormatError(
             f"{path}: a class set needs title, mode and [[classes]] with name and mids; add them"

@@ -86,6 +86,8 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
 
 def _open_file(path: Path) -> FileIO:
     try:
+        if not path.is_file() and path.exists() and not path.is_dir():  # a pipe would be waited for, for ever
+            raise NotAudioError(path, "this is no ordinary file", "name a file with sound in it")
         return path.open("rb", buffering=0)
     except FileNotFoundError as error:
         raise MissingAudioError(path, "there is no such file", "check the path, or list the folder again") from error

@@ -21,11 +21,29 @@ Foreign exceptions are translated once, where they enter, with `raise ... from`.
 
 from pathlib import Path
 
+MESSAGE_HEAD, MESSAGE_TAIL = 1_000, 400
+"""Characters of a message that are kept where it is longer than both: what is wrong, and the remedy at its end."""
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and control characters, shortened in its middle."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(text) > MESSAGE_HEAD + MESSAGE_TAIL:
+        text = f"{text[:MESSAGE_HEAD]} ... {text[-MESSAGE_TAIL:]}"
+    return text
+
 
 class EarshotError(Exception):
-    """Base of all expected errors. The message is one line that ends in a remedy."""
+    """Base of all expected errors. The message is one line that ends in a remedy.
+
+    It is one line, and of bounded length, whatever the foreign text that it quotes holds.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class UsageError(EarshotError):

@@ -19,7 +19,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ingest.errors import SpecMismatchError, UsageError
+from ingest.errors import FormatError, SpecMismatchError, UsageError
 from ingest.ledger_file import FILE_NAME, State, connect, lock_folder
 from ingest.segments import Segment, StrongEvent
 
@@ -71,7 +71,13 @@ class Ledger:
     def __init__(self, folder: Path, connection: sqlite3.Connection, lock: Any = None) -> None:
         self.folder, self._db, self._lock = folder, connection, lock
         self._db.row_factory = sqlite3.Row
-        self.run = int(self.about().get("run", 0))
+        try:
+            self.run = int(self.about().get("run", 0))
+        except (ValueError, TypeError) as error:
+            self.close()
+            raise FormatError(
+                f"{folder / FILE_NAME}: is damaged ({error}); move it away, finished audio is adopted again"
+            ) from error
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -342,6 +348,17 @@ class Ledger:
 
 
 def _row(found: sqlite3.Row) -> Row:
-    values = {name: found[name] for name in Row.__slots__ if name != "segment"}
-    segment = Segment(found["youtube_id"], found["start_s"], found["end_s"], tuple(json.loads(found["mids"])))
-    return Row(segment=segment, **{**values, "state": State(values["state"])})
+    try:
+        values = {name: found[name] for name in Row.__slots__ if name != "segment"}
+        segment = Segment(found["youtube_id"], found["start_s"], found["end_s"], tuple(json.loads(found["mids"])))
+        if not (
+            type(segment.youtube_id) is str
+            and type(segment.start_s) is type(segment.end_s) is float
+            and all(type(mid) is str for mid in segment.mids)
+        ):
+            raise TypeError(f"{segment!r:.80}")
+        return Row(segment=segment, **{**values, "state": State(values["state"])})
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
+        raise FormatError(
+            f"{FILE_NAME}: a row is damaged ({error}); move the file away, finished audio is adopted again"
+        ) from error

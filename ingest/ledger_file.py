@@ -2,9 +2,10 @@
 
 import os
 import sqlite3
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ingest.errors import FormatError, UsageError
 
@@ -50,28 +51,98 @@ _UPGRADES = {
 """What makes a ledger of this version one of the next."""
 
 
+class _Translating:
+    """Calls of SQLite whose errors come out as one of ours: a damaged file, or a disk without room."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (sqlite3.OperationalError, OverflowError)) or type(error) is sqlite3.DatabaseError:
+            raise FormatError(
+                f"{self.path}: cannot be read or written ({error}); make room if the disk is full, else move it away: "
+                "finished audio is adopted again"
+            ) from error
+
+
+class _Cursor(sqlite3.Cursor):
+    @property
+    def _translating(self) -> Any:
+        connection: Any = self.connection
+        return connection.translating
+
+    def execute(self, *statement: Any) -> Self:
+        with self._translating:
+            return super().execute(*statement)
+
+    def executemany(self, *statement: Any) -> Self:
+        with self._translating:
+            return super().executemany(*statement)
+
+    def fetchone(self) -> Any:
+        with self._translating:
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with self._translating:
+            return super().fetchall()
+
+    def __next__(self) -> Any:
+        with self._translating:
+            return super().__next__()
+
+
+class _Connection(sqlite3.Connection):
+    """As sqlite3's own, with errors translated once it is `translated`."""
+
+    translating: Any = nullcontext()
+
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+    def execute(self, *statement: Any) -> Any:
+        return self.cursor().execute(*statement)
+
+    def executemany(self, *statement: Any) -> Any:
+        return self.cursor().executemany(*statement)
+
+    def __exit__(self, *raised: Any) -> Any:
+        with self.translating:
+            return super().__exit__(*raised)
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open it, made when it is not there.
 
     Raises:
         FormatError: the file is not a ledger, or of a newer Earshot.
     """
-    connection = sqlite3.connect(path, timeout=60)
+    try:
+        connection = sqlite3.connect(path, timeout=60, factory=_Connection)
+    except sqlite3.Error as error:
+        raise UsageError(f"{path}: cannot be opened ({error}); check that its folder may be written") from error
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last rows, never the order
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > _SCHEMA_VERSION:
+        if not 0 <= version <= _SCHEMA_VERSION:
             raise FormatError(f"{path} is of a newer Earshot (schema {version}); update Earshot")
         if version < _SCHEMA_VERSION:
             upgrades = "".join(_UPGRADES[old] for old in range(version, _SCHEMA_VERSION)) if version else _SCHEMA
             connection.executescript(f"BEGIN;{upgrades}PRAGMA user_version = {_SCHEMA_VERSION};COMMIT;")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise UsageError(f"{path}: cannot be written ({error}); check that its folder may be and has room") from error
     except sqlite3.DatabaseError as error:
         connection.close()
         raise FormatError(f"{path} is not a ledger ({error}); move it away, finished audio is adopted again") from error
     except BaseException:
         connection.close()
         raise
+    connection.translating = _Translating(str(path))
     return connection
 
 

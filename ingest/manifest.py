@@ -15,6 +15,7 @@ A path is relative to the manifest's folder when the audio lies in that folder o
 `sounds/` and `clips/manifest.parquet` may be moved together; else it is absolute.
 """
 
+import math
 import os
 import posixpath
 from collections import Counter
@@ -211,7 +212,10 @@ def _told(path: Path, shown: str) -> Any:
             names = [
                 name for name in file.schema_arrow.names if name not in ("key", "path", "mids", "names", "start_s")
             ]
-            return file.read(["key", *names]).cast(pa.schema([(name, pa.string()) for name in ("key", *names)]))
+            table = file.read(["key", *names]).cast(pa.schema([(name, pa.string()) for name in ("key", *names)]))
+        if table.column("key").null_count:
+            raise ValueError("a row has no key")
+        return table
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise FormatError(f"{shown}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
@@ -234,7 +238,19 @@ def _manifest_rows(path: Path, shown: Path | str) -> list[dict[str, Any]]:
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise FormatError(f"{shown}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+    for row in rows:
+        _require_complete(row, shown)
     return rows
+
+
+def _require_complete(row: dict[str, Any], shown: Path | str) -> None:
+    """Parquet's columns may hold nulls; a row without a name or a place is damage."""
+    start_s = row["start_s"] or 0.0
+    if not (row["key"] and row["path"] and row["source"] and all(row["mids"] or ()) and math.isfinite(start_s)):
+        raise FormatError(
+            f"{shown}: is damaged (row {row['key']!r:.80} lacks path, source or a label, or starts nowhere); make it "
+            "with `earshot ingest folder`"
+        )
 
 
 def _item(row: dict[str, Any], path: AudioPath) -> AudioItem:

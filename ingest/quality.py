@@ -41,11 +41,15 @@ def read_quality(path: Path) -> dict[str, Quality]:
             f"--quality: {path} cannot be read ({error.strerror}); fetch it: "
             f"earshot ingest metadata --out {path.parent} {QUALITY_FILE}"
         ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(f"{path}: is no CSV file ({error}); fetch it again") from error
     found = {}
     for line, row in enumerate(rows[1:], start=2):
         try:
             mid, rated, true = row
             found[mid] = Quality(int(rated), int(true))
+            if not (mid and 0 <= found[mid].true <= found[mid].rated):
+                raise ValueError("true of rated")
         except ValueError as error:
             raise FormatError(
                 f"{path}: line {line} must be mid,rated,true, got {','.join(row)!r}; fetch it again"

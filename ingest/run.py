@@ -30,9 +30,12 @@ _LONGEST_BACKOFF_S = 24 * 3600.0
 class Clock:
     """The time, and waiting; tests bring a faster one."""
 
+    _zero = time.time() - time.monotonic()
+
     def now(self) -> float:
-        """Seconds since 1970: due times in the ledger outlive the process."""
-        return time.time()
+        """Seconds since 1970: due times in the ledger outlive the process. It goes on evenly when somebody sets the
+        system's clock: set back by an hour, that would make every pause an hour longer."""
+        return self._zero + time.monotonic()
 
     def wait(self, futures: Iterable["Future[FetchResult]"], seconds: float) -> set["Future[FetchResult]"]:
         """Those that are done, as soon as there is one; none after `seconds`."""

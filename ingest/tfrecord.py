@@ -4,6 +4,7 @@ Sources: tensorflow/core/lib/io/record_writer.h for the framing, tensorflow/core
 messages, "Features dataset" on research.google.com/audioset/download.html for the names.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,8 @@ from ingest.segments import Segment
 
 DIM = 128
 MAX_PATCHES = 10
+MAX_RECORD_BYTES = 1 << 24
+"""A released record has some 1,500; one that declares more is damaged, and would be read into memory."""
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -51,7 +54,8 @@ def read_records(file: BinaryIO, name: str, on_damage: Callable[[FormatError], N
         number += 1
         where = f"{name}: record {number}"
         length = int.from_bytes(header[:8], "little")
-        if len(header) < 12 or _masked_crc(header[:8]) != int.from_bytes(header[8:], "little"):
+        right = len(header) == 12 and _masked_crc(header[:8]) == int.from_bytes(header[8:], "little")
+        if not right or length > MAX_RECORD_BYTES:
             on_damage(FormatError(f"{where}: cut or its length is damaged; fetch the file again"))
             return
         record, checksum = file.read(length), file.read(4)
@@ -107,6 +111,8 @@ def parse_example(record: bytes) -> SegmentFeatures:
             f"{youtube_id}: must hold 1 to {MAX_PATCHES} vectors of {DIM} bytes, got {len(patches)} "
             f"of {len(data)} bytes together; leave this record out"
         )
+    if not youtube_id or not 0 <= start_s < end_s < math.inf:
+        raise FormatError(f"{youtube_id!r:.80}: from {start_s:g} to {end_s:g} s is no segment; leave this record out")
     vectors = np.frombuffer(data, np.uint8).reshape(-1, DIM)
     return SegmentFeatures(Segment(youtube_id, start_s, end_s, mids), vectors)
 

@@ -94,7 +94,7 @@ def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:
             raise UsageError(f"--set: takes NAME=VALUE, got {change!r}; for example --set epochs=30")
         try:
             parsed[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             parsed[name] = value
     return parsed
 

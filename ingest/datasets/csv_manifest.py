@@ -13,7 +13,11 @@ from pathlib import Path
 
 from ingest.clip import AudioItem
 from ingest.datasets.dataset import Dataset
+from ingest.datasets.tables import Row, read_table
 from ingest.errors import FormatError
+
+FOLD_DIGITS = 9
+"""What a manifest's 32 bits hold."""
 
 
 def detect(folder: Path) -> bool:
@@ -33,9 +37,7 @@ def items(folder: Path) -> list[AudioItem]:
             f"{folder}: must hold one CSV file with columns path and label or labels, found {len(tables)}; "
             "add it, or keep one"
         )
-    with tables[0].open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        found = [_item(row, folder, f"{tables[0]}, line {reader.line_num}") for row in reader]
+    found = [_item(row, folder, where) for where, row in read_table(tables[0])]
     return sorted(found, key=lambda item: item.key)
 
 
@@ -52,12 +54,12 @@ def _is_table(path: Path) -> bool:
     return "path" in columns and bool(columns & {"label", "labels"})
 
 
-def _item(row: dict[str, str | None], folder: Path, where: str) -> AudioItem:
+def _item(row: Row, folder: Path, where: str) -> AudioItem:
     name, fold = (row["path"] or "").strip(), (row.get("fold") or "").strip()
     labels = (row.get("labels") or row.get("label") or "").split(";")
     if not name:
         raise FormatError(f"{where}: path is empty; name the file or delete the row")
-    if fold and not fold.isdecimal():
+    if fold and not (fold.isdecimal() and len(fold) <= FOLD_DIGITS):
         raise FormatError(f"{where}: fold must be a whole number or empty, got {fold!r}; correct it")
     return AudioItem(
         key=Path(name).as_posix(),

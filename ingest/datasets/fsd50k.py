@@ -9,7 +9,6 @@ No uploader has clips in both of two splits, and the same is wanted of any other
 
 import json
 from pathlib import Path
-from typing import Any
 
 from ingest.clip import AudioItem
 from ingest.datasets.dataset import Dataset
@@ -37,7 +36,9 @@ def items(folder: Path) -> list[AudioItem]:
             continue
         clips = _clips_info(folder / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json")
         for where, row in read_table(folder / "FSD50K.ground_truth" / f"{part}.csv"):
-            name = column(row, "fname", where)
+            name, mids = column(row, "fname", where), column(row, "mids", where).split(",")
+            if not name.isalnum() or not all(mids):
+                raise FormatError(f"{where}: fname must be a number and mids labels; unpack the data set again")
             clip = clips.get(name, {})
             path = audio / f"{name}.wav"
             found.append(
@@ -45,19 +46,21 @@ def items(folder: Path) -> list[AudioItem]:
                     key=path.relative_to(folder).as_posix(),
                     path=path,
                     source=f"freesound-user:{clip['uploader']}" if clip.get("uploader") else f"freesound:{name}",
-                    mids=tuple(column(row, "mids", where).split(",")),
+                    mids=tuple(mids),
                     about={"split": row.get("split") or part, "licence": clip.get("license", "")},
                 )
             )
     return sorted(found, key=lambda item: item.key)
 
 
-def _clips_info(path: Path) -> dict[str, dict[str, Any]]:
+def _clips_info(path: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {name: {key: str(clip[key]) for key in ("uploader", "license") if key in clip}
+                for name, clip in told.items()}  # fmt: skip
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path}: cannot be read ({error}); unpack the data set again") from error
 
 

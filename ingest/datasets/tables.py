@@ -1,6 +1,7 @@
 """Touches the disk: the CSV tables that data sets come with, with errors that name file, line and column."""
 
 import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +40,12 @@ def number(row: Row, name: str, where: str) -> float:
     """The number in a column.
 
     Raises:
-        FormatError: it is none.
+        FormatError: it is none, or not a finite one.
     """
     text = column(row, name, where)
     try:
-        return float(text)
+        if not math.isfinite(value := float(text)):
+            raise ValueError(text)
     except ValueError as error:
         raise FormatError(f"{where}: {name} must be a number, got {text!r}; unpack the data set again") from error
+    return value

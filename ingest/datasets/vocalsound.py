@@ -79,7 +79,7 @@ def _files(content: Any) -> list[str]:
 
 
 def _speakers(rows: Any) -> list[tuple[str, dict[str, str]]]:
-    return [(speaker, dict(zip(_META, map(str, known), strict=False))) for speaker, *known in rows]
+    return [(str(speaker), dict(zip(_META, map(str, known), strict=False))) for speaker, *known in rows]
 
 
 def _table(path: Path, parse: Callable[[Any], list[T]]) -> list[T]:
@@ -88,7 +88,7 @@ def _table(path: Path, parse: Callable[[Any], list[T]]) -> list[T]:
         return []
     try:
         return parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{path}: is not as in VocalSound ({error!r}); unpack the data set again") from error
 
 

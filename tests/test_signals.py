@@ -1,0 +1,65 @@
+"""What comes from the system: signals, whatever the command, in real processes; and a clock that somebody sets."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ingest.run import Clock
+
+ROOT = Path(__file__).resolve().parent.parent
+SLEEPER = """
+import signal, sys, time
+from unittest.mock import patch
+import click
+from app import cli
+if sys.argv[1] == "ignored":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1)
+def sleep(words):
+    try:
+        print("ready", flush=True)
+        time.sleep(100)
+    finally:
+        print("tidied up", flush=True)
+with patch.object(cli, "earshot", sleep):
+    cli.main(sys.argv[2:])
+"""
+
+
+GOES_ON = "nothing half-done is left, run the same command again to go on where it stopped"
+ANEW = "nothing half-done is left, run the same command again to do it anew"
+
+
+@pytest.mark.parametrize(
+    ("heard", "words", "number", "code", "message"),
+    [
+        ("heard", "embed x", signal.SIGINT, 130, f"interrupted; {GOES_ON}"),
+        ("heard", "ingest youtube x", signal.SIGTERM, 143, f"ended by SIGTERM; {GOES_ON}"),
+        ("ignored", "train x", signal.SIGTERM, 143, f"ended by SIGTERM; {ANEW}"),
+    ],
+)
+def test_a_signal_is_one_line_and_an_exit_code(
+    heard: str, words: str, number: signal.Signals, code: int, message: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, heard, *words.split()],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, out, said.strip()) == (code, "tidied up\n", f"earshot: {message}")
+
+
+def test_a_clock_that_is_set_in_the_middle_of_an_ingest_moves_no_due_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, real = Clock(), time.time
+    began = clock.now()
+    assert abs(began - real()) < 60
+    for days in (-1, 365):
+        monkeypatch.setattr(time, "time", lambda days=days: real() + 86_400 * days)
+        assert 0 <= clock.now() - began < 60
