@@ -46,7 +46,7 @@ bench: setup    ## every benchmark, floor and all, in one run
 # What is trained for data/models. Short weights cost nothing that can be measured: docs/recipes.md.
 FEATURES ?= features.tar.gz
 CITY_HEAD ?= --head wide --background all --protocol split
-AUDIOSET_HEAD ?= --head attention --protocol none
+AUDIOSET_HEAD ?= --head attention --protocol split
 PACK ?= --weights int8
 models: setup   ## the models in data/models anew: make models FEATURES=features.tar.gz
 	$(BIN)/earshot ingest features "$(FEATURES)" --split bal_train --out build/bal

@@ -52,11 +52,20 @@ def _fit_inside(values: Any, inner: tuple[Any, ...]) -> bool:
     return all(_fits(value, inner[0]) for value in values)
 
 
+def _is_text(value: str) -> bool:
+    """No halves of characters, save those that stand for the bytes of a file's name that is not UTF-8."""
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fits_plain(value: Any, hint: Any) -> bool:
     if hint is int:
         return type(value) is int and abs(value) < 1 << 63
     if hint is float:
         return _fits(value, int) or (type(value) is float and math.isfinite(value))
     if hint is str:
-        return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+        return isinstance(value, str) and _is_text(value)
     return isinstance(value, hint) and (not is_dataclass(hint) or checked(value) is value)
