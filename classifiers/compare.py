@@ -297,7 +297,7 @@ def _replicates(measured: Mapping[str, Sequence[Measured]]) -> dict[str, dict[st
         each = [
             replicate(
                 m.truth > 0.5,
-                m.scores,
+                m.ranked,
                 m.said,
                 drawn[:, [place[source] for source in m.rows.sources]],
                 m.metrics.mode,

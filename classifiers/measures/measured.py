@@ -92,7 +92,9 @@ class KnownScores:
 class Measured:
     """Scores of rows that the head that gave them was not trained on, and their measures.
 
-    truth, scores: [n, classes], of the rows that have what the class set asks for.
+    truth, scores: [n, classes], of the rows that have what the class set asks for; scores are calibrated.
+    ranked: [n, classes], what mAP, AUC and d' are of. In "multi" the scores as the head gave them: calibrating a class
+        changes none of its order, but the calibrations that the folds give each other would shuffle it.
     said: bool [n, classes], what was answered: the best class of "single", those above their threshold of "multi".
     rejection, known: how well background is told from the classes; None where there was none.
     slices: column -> measures for each of its values.
@@ -100,6 +102,7 @@ class Measured:
 
     truth: Floats
     scores: Floats
+    ranked: Floats
     said: npt.NDArray[np.bool_]
     rows: RowFacts
     metrics: Metrics
@@ -115,7 +118,7 @@ class Measured:
         """With measures for each value of a column; value_of_row: [n], "" where nothing is told."""
         made = measure_slices(
             self.truth > 0.5,
-            self.scores,
+            self.ranked,
             self.said,
             values=value_of_row,
             sources=self.rows.sources,
@@ -127,7 +130,7 @@ class Measured:
     def part(self, rows: npt.NDArray[np.intp]) -> Metrics:
         """The measures of some rows alone, by the same scores and answers."""
         names, mode = self.metrics.class_names, self.metrics.mode
-        return measure(self.truth[rows], self.scores[rows], names, mode, self.said[rows])
+        return measure(self.truth[rows], self.ranked[rows], names, mode, self.said[rows])
 
     def to_json(self) -> dict[str, Any]:
         """Plain types; see docs/heads.md for the names."""
@@ -169,17 +172,19 @@ def measure_rows(
     answered = answers(scores, mode) if mode == "single" else decided.present[kept]
     background = not has_class.all()
     calibration = measure_calibration(flags, scores, mode)
+    ranked = raw.scores[kept] if mode == "multi" else scores
     return Measured(
         truth=truth[kept],
         scores=scores,
+        ranked=ranked,
         said=answered,
         rows=rows,
         metrics=replace(
-            measure(flags, scores, class_names, mode, answered),
+            measure(flags, ranked, class_names, mode, answered),
             calibration_error=calibration.ece,
             calibration_error_before=measure_calibration(flags, raw.scores[kept], mode).ece,
         ),
-        intervals=measure_intervals(flags, scores, answered, sources=rows.sources, class_names=class_names, mode=mode),
+        intervals=measure_intervals(flags, ranked, answered, sources=rows.sources, class_names=class_names, mode=mode),
         calibration=calibration,
         confidence=measure_confidence(flags, scores, answered),
         rejection=measure_rejection(truth, said, decided, class_names, keep) if background else None,

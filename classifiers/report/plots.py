@@ -69,7 +69,7 @@ def precision_recall_curves(measured: Measured) -> list[Curve]:
     truth = measured.truth > 0.5
     rows = sorted(enumerate(measured.metrics.per_class), key=lambda item: -item[1].support)
     return [
-        Curve(row.name, row.ap, row.support, _curve_points(*precision_recall_curve(truth[:, c], measured.scores[:, c])))
+        Curve(row.name, row.ap, row.support, _curve_points(*precision_recall_curve(truth[:, c], measured.ranked[:, c])))
         for c, row in rows[:MAX_CURVES]
         if row.ap is not None
     ]

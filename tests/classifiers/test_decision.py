@@ -19,6 +19,8 @@ from classifiers.calibration import (
 )
 from classifiers.decision import Decision, cross_fitted, fit_decision, select_scores
 from classifiers.heads import HeadScores
+from classifiers.measures.measured import RowFacts, measure_rows
+from classifiers.measures.metrics import measure
 from classifiers.measures.rejection import measure_rejection
 from classifiers.measures.reliability import measure_calibration
 
@@ -184,3 +186,19 @@ def test_calibration_error_by_hand() -> None:
 def test_logit_and_sigmoid_undo_each_other_and_scores_are_chosen() -> None:
     np.testing.assert_allclose(sigmoid(logit([0.1, 0.5, 0.9])), [0.1, 0.5, 0.9])
     assert len(select_scores(single(0)[1], np.arange(N) < 7).scores) == 7
+
+
+def test_how_well_classes_are_ranked_does_not_hang_on_how_they_are_calibrated() -> None:
+    """Rare classes get another calibration from each group of rows; that must not shuffle rows of different groups."""
+    truth, said = multi(0)
+    truth[:, 0] = np.arange(N) % 50 == 0
+    names = tuple(map(str, range(CLASSES)))
+    calibrated, decided = cross_fitted(truth, said, np.arange(N) % 5, "multi")
+    keys = [str(i) for i in range(N)]
+    facts = RowFacts(keys, keys, keys, np.zeros(N), np.ones(N))
+    measured = measure_rows(truth, said, calibrated, decided, rows=facts, class_names=names, mode="multi")
+    plain = measure(truth, said.scores, names, "multi")
+    assert (measured.metrics.mAP, measured.metrics.auc) == (plain.mAP, plain.auc)
+    assert measured.metrics.mAP != measure(truth, calibrated.scores, names, "multi").mAP
+    assert measured.intervals.overall["mAP"][0] < plain.mAP < measured.intervals.overall["mAP"][1]
+    np.testing.assert_array_equal(measured.scores, calibrated.scores)

@@ -119,7 +119,7 @@ def test_model_json_is_plain_json_with_all_that_is_needed(bundle_folder: Path) -
 
 def test_there_is_no_pickle_in_a_bundle(bundle_folder: Path) -> None:
     assert {path.name for path in bundle_folder.iterdir()} == {
-        "model.json", "head.skops", "head.npz", "sources.npy", "card.md", "report.html",
+        "model.json", "head.skops", "head.npz", "sources.npy", "SHA256SUMS", "card.md", "report.html",
     }  # fmt: skip
     np.load(bundle_folder / "sources.npy", allow_pickle=False)
 
