@@ -88,7 +88,7 @@ def load_pca(path: Path, *, dim_in: int, dim: int = 128) -> Pca:
         WeightsError: no such file, not an npz, an array is missing or has another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             eigen_vectors = np.asarray(arrays["pca_eigen_vectors"], np.float32)
             means = np.asarray(arrays["pca_means"], np.float32).reshape(-1)
         if not (np.isfinite(eigen_vectors).all() and np.isfinite(means).all()):

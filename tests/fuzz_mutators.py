@@ -237,7 +237,10 @@ def npy_array(data: bytes, rng: Random) -> bytes:
     except Exception:
         return data
     buffer = io.BytesIO()
-    np.save(buffer, rng.choice((array.astype("f8"), array[:0], array[:, None], array.astype("U8"), np.array(3))))
+    np.save(
+        buffer,
+        rng.choice((array.astype("f8"), array.reshape(-1)[:0], array[..., None], array.astype("U8"), np.array(3))),
+    )
     return buffer.getvalue()
 
 

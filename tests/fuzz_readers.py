@@ -303,9 +303,12 @@ def small_store(folder: Path) -> Path:
     return folder / "store"
 
 
-def store_reader(name: str) -> Reader:
+def store_reader(pattern: str, name: str) -> Reader:
+    def file_in(store: Path) -> Path:
+        return min(store.glob(pattern))
+
     def seeds(folder: Path) -> list[bytes]:
-        return [(small_store(folder) / name).read_bytes()]
+        return [file_in(small_store(folder)).read_bytes()]
 
     def read(data: bytes, folder: Path) -> None:
         from embeddings.shards import clear_unfinished, held_keys, read_stats, write_failures
@@ -314,7 +317,7 @@ def store_reader(name: str) -> Reader:
         made, used = small_store(folder), folder / "used"
         shutil.rmtree(used, ignore_errors=True)
         shutil.copytree(made, used)
-        (used / name).write_bytes(data)
+        file_in(used).write_bytes(data)
         store = EmbeddingStore.open(used)
         table = store.load()
         check_table(table, store)
@@ -325,8 +328,8 @@ def store_reader(name: str) -> Reader:
         assert sum(stats.rows for stats in finished) >= 0
         write_failures(store)
 
-    form: Mutator = parquet_column if name.endswith("parquet") else json_node
-    return Reader({"spec.json": "spec", "part-audio-000000.parquet": "part"}.get(name, "stats"), seeds, read, (form,))
+    form: Mutator = parquet_column if pattern.endswith("parquet") else json_node
+    return Reader(name, seeds, read, (form,))
 
 
 def check_table(table: Any, store: Any) -> None:
@@ -537,9 +540,9 @@ READERS: dict[str, Reader] = {
         ),
         Reader("tfrecord", feature_seeds, read_tfrecord, (tfrecord_payload,)),
         Reader("features-tar", tar_seeds, read_tar),
-        store_reader("spec.json"),
-        store_reader("part-audio-000000.parquet"),
-        store_reader("part-audio-000000.json"),
+        store_reader("spec.json", "spec"),
+        store_reader("part-audio-*.parquet", "part"),
+        store_reader("part-audio-*.json", "stats"),
         bundle_reader("logistic", "model.json", json_node, name="bundle"),
         bundle_reader("logistic", "sources.npy", npy_array, name="sources"),
         bundle_reader("svc", "head.npz", npz_array, name="head-npz"),

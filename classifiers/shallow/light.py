@@ -183,7 +183,14 @@ def _nodes(trees: list[Any]) -> Arrays:
 
 
 def _leaf_values(a: Arrays, x: Floats) -> Floats:
-    """[n, trees, classes]: where each row ends in each tree. Trees compare in float32, as scikit-learn's do."""
+    """[n, trees, classes]: where each row ends in each tree. Trees compare in float32, as scikit-learn's do.
+
+    Raises:
+        ValueError: a node leads out of the trees, or back; the arrays are damaged.
+    """
+    for name, end in (("roots", len(a["values"])), ("left", len(a["values"])), ("right", len(a["values"]))):
+        if a[name].size and not 0 <= a[name].min() <= a[name].max() < end:
+            raise ValueError(f"the trees are damaged: {name} leads out of them")
     x32 = x.astype(np.float32)
     node = np.broadcast_to(a["roots"], (len(x), len(a["roots"])))
     for _ in range(MOST_DEPTH):
