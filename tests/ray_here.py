@@ -19,15 +19,18 @@ def require_ray() -> Any:
     return import_ray()
 
 
-def started(start: Callable[[], Started]) -> Started:
-    """What `start` starts. Ray waits for its own processes for a time that a starved machine may exceed, and that says
-    nothing of ours: after a second try the test is skipped."""
+def started(start: Callable[[], Started], failure: type[Exception]) -> Started:
+    """What `start` starts. An error of the kind `failure` says that Ray did not; any other fails the test.
+
+    Ray waits for its own processes for a time that a starved machine may exceed, which says nothing of ours: after a
+    second try the test is skipped.
+    """
     try:
         return start()
-    except Exception:
+    except failure:
         try:
             return start()
-        except Exception as error:
+        except failure as error:
             pytest.skip(f"Ray does not come up on this machine: {str(error).splitlines()[0]}")
 
 
@@ -35,9 +38,10 @@ def started(start: Callable[[], Started]) -> Started:
 def ray_of_its_own() -> Iterator[Any]:
     """A Ray of one node. It takes ten seconds to start: have one for a module."""
     require_ray()
+    from ingest.errors import EngineError
     from ingest.ray_engine import connected
 
-    connection = started(lambda: _entered(connected("local")))
+    connection = started(lambda: _entered(connected("local")), EngineError)
     try:
         yield connection[1]
     finally:
@@ -53,7 +57,8 @@ def ray_cluster(head_cpus: int) -> Iterator[Any]:
     from ingest.ray_engine import connected
 
     head = {"num_cpus": head_cpus, "include_dashboard": False}
-    cluster = started(lambda: Cluster(initialize_head=True, head_node_args=head))
+    # Ray's own bare exceptions: nothing of ours is called here.
+    cluster = started(lambda: Cluster(initialize_head=True, head_node_args=head), Exception)
     try:
         with connected(cluster.address):
             yield cluster
