@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = [arg for arg in options if arg != "--debug"] + argv[len(options) :]
     terminated: list[int] = []
     try:
-        with _heeding_sigterm(terminated):
+        with _heeding_signals(terminated):
             result = earshot.main(args=argv, prog_name="earshot", standalone_mode=False)
         sys.exit(result or 0)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -99,24 +99,35 @@ def main(argv: list[str] | None = None) -> None:
         _leave(f"{where}{reason}; check that the place exists, may be written and has room", 1, debug)
 
 
+class _Ended(KeyboardInterrupt):
+    """A type of our own, because of CPython: a plain KeyboardInterrupt that passes through `exec` of a string (named
+    tuples and dataclasses are made so) makes `python -m` die of SIGINT at its end, whatever was caught meanwhile."""
+
+
 @contextmanager
-def _heeding_sigterm(terminated: list[int]) -> Iterator[None]:
+def _heeding_signals(terminated: list[int]) -> Iterator[None]:
     """SIGTERM is taken for Ctrl-C, so that whatever ends well by the one ends well by the other; `terminated` gets the
     signal. Servers set handlers of their own. Only the main thread may set any."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _Ended
+
     def end(number: int, frame: FrameType | None) -> None:
         terminated.append(number)
-        interrupt = signal.getsignal(signal.SIGINT)  # a shell that starts a job in the background has it ignored
-        (interrupt if callable(interrupt) else signal.default_int_handler)(number, frame)
+        of_ctrl_c = signal.getsignal(signal.SIGINT)  # a shell that starts a job in the background has it ignored
+        (of_ctrl_c if callable(of_ctrl_c) else interrupt)(number, frame)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _leave(message: str, code: int, debug: bool, **_: Any) -> None:

@@ -1,5 +1,6 @@
 """What comes from the system: signals, whatever the command, in real processes; and a clock that somebody sets."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,8 +23,7 @@ if sys.argv[1] == "ignored":
 @click.argument("words", nargs=-1)
 def sleep(words):
     try:
-        print("ready", flush=True)
-        time.sleep(100)
+        exec("print('ready', flush=True); time.sleep(100)")  # where CPython would have `python -m` die of SIGINT
     finally:
         print("tidied up", flush=True)
 with patch.object(cli, "earshot", sleep):
@@ -43,12 +43,13 @@ ANEW = "nothing half-done is left, run the same command again to do it anew"
         ("ignored", "train x", signal.SIGTERM, 143, f"ended by SIGTERM; {ANEW}"),
     ],
 )
-def test_a_signal_is_one_line_and_an_exit_code(
-    heard: str, words: str, number: signal.Signals, code: int, message: str
+def test_a_signal_is_one_line_and_an_exit_code(  # noqa: PLR0917 - pytest passes them all by name
+    heard: str, words: str, number: signal.Signals, code: int, message: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
     process = subprocess.Popen(
-        [sys.executable, "-c", SLEEPER, heard, *words.split()],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "sleeper", heard, *words.split()], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(number)
