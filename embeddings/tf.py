@@ -43,8 +43,25 @@ def to_litert(model: Any, weights: LiteWeights = "float32") -> bytes:
     Args:
         weights: how they are stored; the sums are float32 with all three. "int8" is a scale for each row of weights.
     """
+    converter = import_tensorflow().lite.TFLiteConverter.from_keras_model(model)
+    return _converted(converter, weights)
+
+
+def function_to_litert(function: Any, shape: tuple[int | None, ...], module: Any, weights: LiteWeights) -> bytes:
+    """A function of one float32 tensor as a LiteRT file; `weights` as in `to_litert`.
+
+    Args:
+        shape: of the tensor; None where it may be resized.
+        module: a `tensorflow.Module` that holds the function's variables. Constants would cost three times the time
+            and memory.
+    """
     tensorflow = import_tensorflow()
-    converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
+    traced = tensorflow.function(function, input_signature=[tensorflow.TensorSpec(shape)]).get_concrete_function()
+    return _converted(tensorflow.lite.TFLiteConverter.from_concrete_functions([traced], module), weights)
+
+
+def _converted(converter: Any, weights: LiteWeights) -> bytes:
+    tensorflow = import_tensorflow()
     if weights != "float32":
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tensorflow.float16] if weights == "float16" else []

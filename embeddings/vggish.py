@@ -1,33 +1,43 @@
-"""The encoders `vggish` and `vggish-pca`: log-mel patches through a TensorFlow graph.
+"""The encoders `vggish` and `vggish-pca`: log-mel patches through a TensorFlow graph, or in int8 through LiteRT.
 
 Full patches of 0.96 s without overlap: 10.000 s gives exactly 10. The first dense layer reads 200 MB of weights at
-every call, so patches of several waveforms go through in one batch.
+every call (50 MB in int8), so patches of several waveforms go through in one batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderRow, EncoderSettings, EncoderSpec
+from embeddings.litert import LiteRtModel, converted_model
 from embeddings.logmel import FRAMES_PER_S, Patches, log_mel_patches
 from embeddings.pca import Pca, load_pca
-from embeddings.vggish_model import DIM, VggishGraph, read_checkpoint
+from embeddings.vggish_model import DIM, Floats, VggishGraph, read_checkpoint
 from embeddings.weights import find_weights
 from ingest.clip import Waveform
 
 CHECKPOINT_NAME = "vggish_model.ckpt"
 PCA_NAME = "vggish_pca_params.npz"
 LOG_OFFSET = 0.01
+INT8_VERSION = 1  # of what vggish_model converts
+
+TENSORFLOW_BATCH, LITERT_BATCH = 32, 8
+"""Patches in one call that are near the best speed of each engine."""
+
+Graph = Callable[[Patches], Floats]
+"""Log-mel patches float32 [n, 96, 64] -> raw embeddings float32 [n, 128]; may be called from several threads."""
 
 
 class Vggish:
     """An `Encoder`; see there. All methods may be called from several threads at once."""
 
-    batch_patches = 32
-
-    def __init__(self, spec: EncoderSpec, graph: VggishGraph, pca: Pca | None = None) -> None:
-        self.spec, self._graph, self._pca = spec, graph, pca
+    def __init__(
+        self, spec: EncoderSpec, graph: Graph, pca: Pca | None = None, *, batch_patches: int = TENSORFLOW_BATCH
+    ) -> None:
+        self.spec, self._graph, self._pca, self.batch_patches = spec, graph, pca, batch_patches
         self._hop_frames = round(spec.hop_s * FRAMES_PER_S)
 
     def encode(self, waveforms: Sequence[Waveform]) -> list[Vectors]:
@@ -55,7 +65,7 @@ class Vggish:
 
 
 def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
-    """Load `vggish` or `vggish-pca`, importing TensorFlow.
+    """Load `vggish` or `vggish-pca`, importing TensorFlow; for int8 only the first time ever, to convert the weights.
 
     Raises:
         WeightsError: the weights are missing or do not fit.
@@ -63,6 +73,26 @@ def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
     found = {name: find_weights(name, settings.weights_dir) for name in row.weights}
     pca = load_pca(found[PCA_NAME][0], dim_in=DIM) if PCA_NAME in found else None
     precision = settings.precision or row.precisions[0]
-    graph = VggishGraph(read_checkpoint(found[CHECKPOINT_NAME][0]), precision=precision, threads=settings.threads)
-    weights = {name: sha256 for name, (_, sha256) in found.items()}
-    return Vggish(row.spec(precision=precision, weights=weights), graph, pca)
+    checkpoint, sha256 = found[CHECKPOINT_NAME]
+    spec = row.spec(precision=precision, weights={name: sha256 for name, (_, sha256) in found.items()})
+    if precision == "int8":
+        return int8_vggish(spec, int8_file(checkpoint, sha256), pca, threads=settings.threads)
+    return Vggish(spec, VggishGraph(read_checkpoint(checkpoint), precision=precision, threads=settings.threads), pca)
+
+
+def int8_file(checkpoint: Path, sha256: str) -> Path:
+    """The checkpoint's LiteRT form, from the cache or converted now.
+
+    Raises:
+        WeightsError: the checkpoint does not fit.
+    """
+    return converted_model(
+        checkpoint, sha256, module="embeddings.vggish_model", version=INT8_VERSION, precision="int8",
+        takes="about 30 s and 3 GB of memory",
+    )  # fmt: skip
+
+
+def int8_vggish(spec: EncoderSpec, model: Path, pca: Pca | None = None, *, threads: int = 1) -> Vggish:
+    """VGGish on LiteRT with int8 weights."""
+    litert = LiteRtModel(model, threads, rows_at_once=LITERT_BATCH)
+    return Vggish(replace(spec, engine="litert"), lambda patches: litert(patches, DIM), pca, batch_patches=LITERT_BATCH)

@@ -26,6 +26,8 @@ PCA_NAME = "pca"
 """The projection's key in `EncoderSpec.weights`."""
 LOG_OFFSET = 0.001
 DEFINITION_VERSION = 1  # of what yamnet_model converts
+PATCHES_AT_ONCE = 3
+"""Few enough for their activations to stay in the cache, and a tenth quicker a patch than one alone."""
 
 
 class Yamnet:
@@ -90,4 +92,4 @@ def _load(row: EncoderRow, settings: EncoderSettings, pca_path: Path | None) -> 
     spec = row.spec(weights=weights)
     if pca is None:  # of `yamnet-128` too, when its vectors are wanted as they are, to fit a projection
         spec = replace(spec, dim=DIM, dtype=np.dtype(np.float32).name)
-    return Yamnet(spec, LiteRtModel(tflite, settings.threads), pca)
+    return Yamnet(spec, LiteRtModel(tflite, settings.threads, rows_at_once=PATCHES_AT_ONCE), pca)

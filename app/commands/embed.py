@@ -44,7 +44,7 @@ Stopped at any moment, the same command goes on where it was. Files that failed 
     "--out", required=True, type=StoreType(), help="Folder of the store, new or to be continued; s3:// and gs:// too."
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
-@click.option("--precision", metavar="NAME", help="float32 or, where the encoder has it, bfloat16.")
+@click.option("--precision", metavar="NAME", help="float32, or bfloat16 or int8 where the encoder has it.")
 @click.option(
     "--resampler",
     type=click.Choice(["soxr", "resampy"]),

@@ -74,7 +74,10 @@ def test_random_weights_against_plain_numpy(tmp_path: Path) -> None:
     patches = np.random.default_rng(1).standard_normal((2, 96, 64)).astype(np.float32)
     write_keras2_weights(tmp_path / "yamnet.h5")
     convert(tmp_path / "yamnet.h5", tmp_path / "yamnet.tflite")
-    model, weights = LiteRtModel(tmp_path / "yamnet.tflite"), read_keras2_weights(tmp_path / "yamnet.h5")
+    model, weights = (
+        LiteRtModel(tmp_path / "yamnet.tflite", rows_at_once=3),
+        read_keras2_weights(tmp_path / "yamnet.h5"),
+    )
     for patch, scores, vector in zip(patches, model(patches, 521), model(patches, 1024), strict=True):
         expected_scores, expected_vector = numpy_yamnet(weights, patch)
         np.testing.assert_allclose(vector, expected_vector, rtol=1e-3, atol=1e-4)
@@ -171,6 +174,14 @@ def test_like_the_official_int8_model_on_esc10(
 def test_encode_is_its_steps(yamnet: Yamnet) -> None:
     waveform = tone(700, 3.3)
     np.testing.assert_array_equal(yamnet.encode([waveform])[0], yamnet.encode_patches(yamnet.patches(waveform)))
+
+
+def test_a_patch_is_the_same_in_any_company(yamnet: Yamnet) -> None:
+    """However many go through the engine at once, and with none at all."""
+    patches = yamnet.patches(noise(5.0))[:7]
+    alone = np.concatenate([yamnet.encode_patches(patch[None]) for patch in patches])
+    for count in range(len(patches) + 1):
+        np.testing.assert_array_equal(yamnet.encode_patches(patches[:count]), alone[:count])
 
 
 def test_threads_give_the_same(yamnet: Yamnet) -> None:
