@@ -1,4 +1,4 @@
-"""VGGish in int8 on LiteRT: near float32 on real sound, the same vector in any company, TensorFlow once and elsewhere."""
+"""VGGish in int8 on LiteRT: near float32 on real sound, the same vector in any company, TensorFlow only to convert."""
 
 import subprocess
 import sys
