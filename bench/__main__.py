@@ -8,7 +8,8 @@ import sys
 from bench.result import Result, table
 
 BENCHES = (
-    "speed", "embed", "vggish", "features", "memory", "ingest", "live", "page", "api", "train", "leak", "scale_model",
+    "speed", "embed", "vggish", "features", "memory", "growth", "ingest", "live", "page", "api",
+    "train", "leak", "scale_model",
 )  # fmt: skip
 
 

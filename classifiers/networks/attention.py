@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from classifiers.heads import HeadRow, Progress, TrainingData, make_settings
-from classifiers.networks.attention_graph import Graph, build_graph
+from classifiers.networks.attention_graph import Graph, average, build_graph
 from classifiers.networks.keras_head import FittedKeras, InputScaling, load
-from classifiers.networks.training import AttentionSettings, Teacher, best_epochs, train
+from classifiers.networks.training import AttentionSettings, Teacher, best_epochs, part_of, train
 from classifiers.protocol import grouped_folds
 from embeddings.tf import import_keras
 from ingest.errors import UsageError
@@ -100,11 +100,14 @@ def fit_core(
         trial = _graph(data, settings)
         epochs = best_epochs(trial, learn, held_out, scaling, settings, rng=rng, teacher=teacher, progress=progress)
         chosen = {"chosen": {"epochs": epochs}}
-    graph = _graph(data, settings)
-    train(graph, data, scaling, settings, rng, epochs=epochs, teacher=teacher, progress=progress)
-    if settings.batch_norm:
-        graph.settle(scaling.correlation(data.vectors, data.mask))
-    return graph.core, chosen
+    cores = []
+    for nth in range(settings.networks):
+        graph, told = _graph(data, settings), part_of(progress, nth, settings.networks)
+        train(graph, data, scaling, settings, rng, epochs=epochs, teacher=teacher, progress=told)
+        if settings.batch_norm:
+            graph.settle(scaling.correlation(data.vectors, data.mask))
+        cores.append(graph.core)
+    return average(cores, data.spec.dim) if len(cores) > 1 else cores[0], chosen
 
 
 def _graph(data: TrainingData, settings: AttentionSettings) -> Graph:

@@ -15,7 +15,7 @@ from classifiers.heads import HeadRow, Progress, TrainingData, head_row, make_se
 from classifiers.networks.attention import fit_core, settings_for
 from classifiers.networks.attention_graph import average
 from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, Mask, load
-from classifiers.networks.training import Teacher
+from classifiers.networks.training import Teacher, part_of
 from embeddings.tf import import_keras
 from ingest.errors import UsageError
 
@@ -54,18 +54,23 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     parts = len(family) + settings.distil
     cores = []
     for i, member in enumerate(family):
-        given = settings_for(member, {"epochs": settings.epochs} if settings.epochs else {}, data)
-        trained, _ = fit_core(data, scaling, given, seed + i, progress=_part(progress, i, parts))
+        given = settings_for(member, _own(settings.epochs), data)
+        trained, _ = fit_core(data, scaling, given, seed + i, progress=part_of(progress, i, parts))
         cores.append(trained)
     core = average(cores, data.spec.dim)
     if settings.distil:
         pupil_row = _member_row(settings.pupil)
-        given = settings_for(pupil_row, {"epochs": settings.pupil_epochs} if settings.pupil_epochs else {}, data)
+        given = settings_for(pupil_row, _own(settings.pupil_epochs), data)
         given = replace(given, taught=settings.taught)
         teacher = _teacher(core, data.mode)
-        told = _part(progress, len(family), parts)
+        told = part_of(progress, len(family), parts)
         core, _ = fit_core(data, scaling, given, seed + len(family), progress=told, teacher=teacher)
     return FittedKeras(core, scaling, data.spec, data.mode, asdict(settings))
+
+
+def _own(epochs: int) -> dict[str, int]:
+    """A member's settings over its recipe's: one network, for it is the ensemble that is their mean."""
+    return {"networks": 1} | ({"epochs": epochs} if epochs else {})
 
 
 def _member_row(name: str) -> HeadRow:
@@ -88,8 +93,3 @@ def _teacher(core: Any, mode: str) -> Teacher:
         return np.asarray(logits.predict_on_batch([x, mask]))
 
     return teach
-
-
-def _part(progress: Progress, index: int, parts: int) -> Progress:
-    """The progress of one member, as a part of all."""
-    return lambda done, total: progress(index * total + done, parts * total)

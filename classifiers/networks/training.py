@@ -26,6 +26,7 @@ Teacher = Callable[[Floats, Mask], Floats]
 class AttentionSettings(GraphSettings):
     """How a head of the family is built and trained.
 
+    networks: how many are trained, one after the other from first weights of their own; the head is their mean.
     epochs, batch: passes over the data, rows in a step.
     min_steps, max_steps: bounds on the steps in all: few rows are passed over more often, very many less.
     learning_rate, warmup: peak of the cosine schedule, and share of the steps that lead up to it.
@@ -37,6 +38,7 @@ class AttentionSettings(GraphSettings):
     precision: of matrix products, "float32" or "bfloat16" (half the time where the processor has it).
     """
 
+    networks: int = 1
     epochs: int = 60
     batch: int = 64
     min_steps: int = 300
@@ -178,3 +180,8 @@ def _optimizer(steps: int, model: Any, settings: AttentionSettings) -> Any:
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
     return optimizer
+
+
+def part_of(progress: Progress, index: int, parts: int) -> Progress:
+    """The progress of one of several trainings, as a part of them all."""
+    return lambda done, total: progress(index * total + done, parts * total)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.networks.attention import settings_for
+from classifiers.networks import attention
+from classifiers.networks.attention import fit_core, settings_for
+from classifiers.networks.attention_graph import average
 from classifiers.networks.keras_head import InputScaling
 from classifiers.networks.training import AttentionSettings, lesson
 from embeddings import mapped
@@ -40,6 +42,7 @@ FAMILY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "multihead": ("multihead", "multi", SMALL),
     "transformer": ("transformer", "single", SMALL),
     "hybrid": ("attention", "multi", HYBRID),
+    "two networks": ("attention", "multi", {**HYBRID, "networks": 2}),
     "statistics": ("attention", "single", {**SMALL, "branches": ["statistics"]}),
     "ensemble": ("ensemble", "single", {"members": ["decision", "feature"]}),
     "distilled": ("distilled", "single", {"members": ["decision", "feature"], "pupil": "decision"}),
@@ -167,6 +170,22 @@ def test_keras_loads_an_ensemble_without_our_code(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_head_of_several_networks_is_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, told, kept = make_data(n=24), [], []
+    scaling, settings = InputScaling.of(data.vectors, data.mask), AttentionSettings(networks=3, epochs=1, min_steps=2)
+    monkeypatch.setattr(attention, "average", lambda cores, dim: kept.extend(cores) or average(cores, dim))
+    core, _ = fit_core(data, scaling, settings, 0, progress=lambda done, total: told.append(done / total))
+    x = [scaling.apply(data.vectors, data.mask), data.mask]
+    each = [[np.asarray(output) for output in one(x)] for one in kept]
+    assert len(each) == 3 and not np.allclose(each[0][0], each[1][0])
+    for output, parts in zip(core(x), zip(*each, strict=True), strict=True):
+        np.testing.assert_allclose(output, np.mean(parts, axis=0), atol=1e-5)
+    assert told == sorted(told) and told[-1] == 1
+
+
 def test_a_teacher_is_asked_about_what_the_pupil_sees() -> None:
     data, rng = make_data(), np.random.default_rng(0)
     scaling, rows = InputScaling.of(data.vectors, data.mask), np.arange(20)
@@ -211,6 +230,7 @@ def test_settings_come_from_the_recipe_then_the_row_then_the_user() -> None:
     ("changes", "complaint"),
     [
         ({"precision": "half"}, "float32 or bfloat16"),
+        ({"networks": 0}, "1 or more, got 0"),
         ({"hidden": 0}, "1 or more, got 0"),
         ({"dropout": 1.0}, "0 to 0.99, got 1"),
         ({"output_spread": 0.0}, "0.001 or more, got 0"),
