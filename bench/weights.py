@@ -1,5 +1,9 @@
-"""The weights that benchmarks run with: YAMNet's own, VGGish's shapes filled at random, which cost the same."""
+"""The weights that benchmarks run with: YAMNet's own, VGGish's shapes filled at random, which cost the same.
 
+Run as a program it writes the random VGGish as a LiteRT model: `python -m bench.weights - MODEL.tflite`.
+"""
+
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +37,31 @@ def random_vggish(name: str = "vggish", precision: str = "float32") -> Any:
     """The encoder `vggish` or `vggish-pca`, as `load_encoder` gives it, with random weights and projection."""
     from embeddings.encoders import ENCODERS
     from embeddings.pca import Pca
-    from embeddings.vggish import Vggish
+    from embeddings.vggish import Vggish, int8_vggish
     from embeddings.vggish_model import DIM, VggishGraph
 
     rng = np.random.default_rng(0)
     pca = Pca(rng.standard_normal((DIM, DIM), np.float32), np.zeros(DIM, np.float32)) if name == "vggish-pca" else None
-    return Vggish(
-        ENCODERS[name].spec(precision=precision), VggishGraph(random_vggish_weights(), precision=precision), pca
-    )
+    spec = ENCODERS[name].spec(precision=precision)
+    if precision == "int8":
+        return int8_vggish(spec, random_int8_file(), pca)
+    return Vggish(spec, VggishGraph(random_vggish_weights(), precision=precision), pca)
+
+
+def random_int8_file() -> Path:
+    """The random VGGish in int8, in Earshot's cache folder (72 MB); converted now if it is not there."""
+    from embeddings.litert import converted_model
+    from embeddings.vggish import INT8_VERSION
+
+    return converted_model(
+        Path("random_vggish"), "seed-0", module="bench.weights", version=INT8_VERSION, precision="int8",
+        takes="about 30 s and 3 GB of memory",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    from embeddings.vggish_model import int8_model
+    from ingest.files import atomic_path
+
+    with atomic_path(Path(sys.argv[2])) as temporary:
+        temporary.write_bytes(int8_model(random_vggish_weights()))
