@@ -11,7 +11,7 @@ from classifiers.bundle import Bundle, load_bundle
 from classifiers.prediction import Prediction, make_predictions
 from embeddings.embed import Progress
 from embeddings.embedding import window_key
-from embeddings.encoders import Encoder, EncoderSettings, load_encoder
+from embeddings.encoders import Encoder, EncoderSettings, encoder_row, load_encoder
 from ingest.arrow_folder import ArrowFolder
 from ingest.audio import read_windows
 from ingest.clip import AudioItem
@@ -52,12 +52,14 @@ def predict_files(
     weights_dir: Path | None,
     items: Sequence[AudioItem],
     *,
+    precision: str | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[FilePrediction]:
     """Predict files on an engine's workers, in the order of `items`.
 
     Args:
         model, weights_dir: must be there where the workers are.
+        precision: as `encoder_for` takes it.
         progress: called whenever some files are done.
     Raises:
         UsageError, FormatError, WeightsError, SpecMismatchError: model and encoder cannot be loaded.
@@ -67,7 +69,7 @@ def predict_files(
     batches = [tuple(items[i : i + size]) for i in range(0, len(items), size)]
     early: dict[int, list[FilePrediction]] = {}
     following, done, audio_s = 0, 0, 0.0
-    with engine.workers(load_predictor, model, weights_dir) as workers:
+    with engine.workers(load_predictor, model, weights_dir, precision) as workers:
         for index, results in workers.run(predict_batch, batches):
             early[index] = results
             done += len(results)
@@ -78,10 +80,10 @@ def predict_files(
                 following += 1
 
 
-def load_predictor(model: Path, weights_dir: Path | None) -> Predictor:
+def load_predictor(model: Path, weights_dir: Path | None, precision: str | None = None) -> Predictor:
     """A bundle and its encoder."""
     bundle = load_bundle(model)
-    return Predictor(bundle, encoder_for(bundle, weights_dir))
+    return Predictor(bundle, encoder_for(bundle, weights_dir, precision))
 
 
 def predict_batch(predictor: Predictor, items: Sequence[AudioItem]) -> Generator[int, None, list[FilePrediction]]:
@@ -104,17 +106,23 @@ def find_audio(paths: Sequence[Path | ArrowFolder]) -> list[AudioItem]:
     return items
 
 
-def encoder_for(bundle: Bundle, weights_dir: Path | None) -> Encoder:
+def encoder_for(bundle: Bundle, weights_dir: Path | None, precision: str | None = None) -> Encoder:
     """The encoder whose embeddings a bundle takes.
 
+    Args:
+        precision: instead of that of the embeddings that it was trained on, if the encoder has it: the user's own
+            choice of speed for a difference that no head was seen to mind (docs/results.md).
     Raises:
         WeightsError: its weights are not here.
         SpecMismatchError: the weights here are not those of the embeddings that the bundle was trained on.
     """
     spec = bundle.spec
-    settings = EncoderSettings(weights_dir=weights_dir, precision=spec.precision, pca=bundle.pca)
+    chosen = precision if precision in encoder_row(spec.encoder).precisions else None
+    settings = EncoderSettings(weights_dir=weights_dir, precision=chosen or spec.precision, pca=bundle.pca)
     encoder = load_encoder(spec.encoder, settings)
-    bundle.require(replace(encoder.spec, resampler=spec.resampler))
+    bundle.require(
+        replace(encoder.spec, resampler=spec.resampler, precision=spec.precision if chosen else encoder.spec.precision)
+    )
     return encoder
 
 

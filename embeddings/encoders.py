@@ -4,7 +4,7 @@ A row's module offers `load(row, settings) -> Encoder`.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -221,6 +221,15 @@ def encoder_row(name: str) -> EncoderRow:
     return ENCODERS[name]
 
 
+def require_precision(precision: str | None, encoders: Iterable[str] = ENCODERS) -> None:
+    """Raise UsageError unless one of these encoders has the precision, or None is asked for."""
+    names = tuple(encoders)
+    known = dict.fromkeys(one for name in names for one in encoder_row(name).precisions)
+    if precision not in (None, *known):
+        whose = f"{names[0]} has" if len(names) == 1 else "encoders have"
+        raise UsageError(f"--precision: {whose} {' or '.join(known)}, not {precision}")
+
+
 def load_encoder(name: str, settings: EncoderSettings | None = None) -> Encoder:
     """Load an encoder, importing its engine.
 
@@ -229,7 +238,6 @@ def load_encoder(name: str, settings: EncoderSettings | None = None) -> Encoder:
         WeightsError: its weights are neither here nor to be had.
     """
     row, settings = encoder_row(name), settings or EncoderSettings()
-    if settings.precision not in (None, *row.precisions):
-        raise UsageError(f"--precision: {name} has {' or '.join(row.precisions)}, not {settings.precision}")
+    require_precision(settings.precision, [name])
     encoder: Encoder = importlib.import_module(row.module).load(row, settings)
     return encoder

@@ -21,7 +21,7 @@ from ingest.errors import WeightsError
 
 log = logging.getLogger("earshot.litert")
 
-CONVERSION_TIMEOUT_S = 300
+CONVERSION_TIMEOUT_S = 900
 Floats = npt.NDArray[np.float32]
 
 

@@ -81,7 +81,7 @@ class Models:
         return {"default": self.default.name, "models": [model.to_json() for model in self._by_name.values()]}
 
 
-def load_models(named: Sequence[str], weights_dir: Path | None = None) -> Models:
+def load_models(named: Sequence[str], weights_dir: Path | None = None, precision: str | None = None) -> Models:
     """Load models from `FOLDER`, whose last part is the name, or `NAME=FOLDER`; those of one encoder share it.
 
     Raises:
@@ -94,7 +94,7 @@ def load_models(named: Sequence[str], weights_dir: Path | None = None) -> Models
         bundle = load_bundle(folder)
         identity = json.dumps(bundle.spec.to_json(), sort_keys=True)  # down to the SHA-256 of weights and projection
         if identity not in encoders:
-            encoders[identity] = encoder_for(bundle, weights_dir)
+            encoders[identity] = encoder_for(bundle, weights_dir, precision)
         engine = Engine(bundle, encoders[identity])
         engine.predict_waveform(np.zeros(engine.grid.sample_rate, np.float32))  # what is made at first use is made now
         models.append(Model(name, engine))

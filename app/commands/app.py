@@ -28,6 +28,10 @@ localhost or over HTTPS only. Nothing leaves this machine.
 @click.option("--key", type=click.Path(path_type=Path), help="HTTPS: its private key, as PEM.")
 @click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
 @click.option(
+    "--precision", metavar="NAME",
+    help="Of the encoders that have it, if not the models' own: int8 is VGGish's quickest.",
+)  # fmt: skip
+@click.option(
     "--keep",
     type=click.Path(path_type=Path),
     default=Path("earshot-sounds"),
@@ -43,6 +47,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     cert: Path | None,
     key: Path | None,
     weights: Path | None,
+    precision: str | None,
     keep: Path,
     listeners: int,
     browser: bool,
@@ -50,6 +55,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     """Show the page that listens: live, recordings, teaching, models."""
     from app.page.serving import Serving, serve
     from app.page.settings import PageSettings
+    from embeddings.encoders import require_precision
 
-    settings = PageSettings(models, weights, keep, listeners)
+    require_precision(precision)
+    settings = PageSettings(models, weights, keep, listeners, precision)
     sys.exit(serve(settings, Serving(address, port, cert, key, browser)))

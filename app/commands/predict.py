@@ -39,6 +39,7 @@ One row per window of ten seconds. A file that cannot be read is named on standa
     "--csv", "as_csv", is_flag=True, help="Print CSV: path, start_s, end_s, answer, known and a column per class."
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--precision", metavar="NAME", help="Of the encoder, if not the model's own: int8 is VGGish's quickest.")
 @click.option(
     "--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest classes. Default: 3 as text, all as JSON."
 )
@@ -49,6 +50,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     as_json: bool,
     as_csv: bool,
     weights: Path | None,
+    precision: str | None,
     top: int | None,
     engine: EngineSettings,
 ) -> None:
@@ -56,10 +58,12 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from app.predicting import find_audio, predict_files
     from app.progress import ClipBar
     from classifiers.bundle import find_bundle, read_info
+    from embeddings.encoders import require_precision
 
     if as_csv and (as_json or top):
         raise UsageError("--csv: has a column for every class, so it goes with neither --json nor --top; leave it out")
     info = read_info(find_bundle(model))
+    require_precision(precision, [info.spec.encoder])
     class_names = info.class_set.names
     items = find_audio(audio)
     if not items:
@@ -71,7 +75,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     where = start_engine(engine, processes=min(engine.workers or 1, len(items)))
     quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
     with ClipBar() as bar:
-        for result in predict_files(where, model, weights, items, progress=(lambda _: None) if quiet else bar):
+        progress = (lambda _: None) if quiet else bar
+        for result in predict_files(where, model, weights, items, precision=precision, progress=progress):
             results.append(result)
             if result.error:
                 bar.say(f"earshot: {result.error}")

@@ -35,6 +35,10 @@ Ctrl-C or SIGTERM stops it; requests that are there are answered first.
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port; 0 for a free one.")
 @click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
 @click.option(
+    "--precision", metavar="NAME",
+    help="Of the encoders that have it, if not the models' own: int8 is VGGish's quickest.",
+)  # fmt: skip
+@click.option(
     "--key", type=click.Path(path_type=Path), metavar="FILE",
     help=f"Who comes must show one of the keys in this file, one a line; or that in ${KEY_VARIABLE}.",
 )  # fmt: skip
@@ -54,6 +58,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     host: str,
     port: int,
     weights: Path | None,
+    precision: str | None,
     key: Path | None,
     origins: tuple[str, ...],
     client: bool,
@@ -68,6 +73,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from app.api.models import load_models
     from app.api.server import open_port, serve
     from app.api.settings import ApiSettings
+    from embeddings.encoders import require_precision
 
     settings = ApiSettings(
         max_mb=max_mb,
@@ -80,7 +86,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     )
     if client and not CLIENT_FOLDER.is_dir():
         raise UsageError(f"--client: {CLIENT_FOLDER} is missing, as this is no full checkout; leave it out")
-    loaded = load_models(models, weights)
+    require_precision(precision)
+    loaded = load_models(models, weights, precision)
     with open_port(host, port) as listener:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         if host not in LOCAL and not settings.keys:

@@ -88,15 +88,19 @@ class Engine:
         return self.predict(vectors, key=key, start_s=start_s, end_s=start_s + len(waveform) / self.grid.sample_rate)
 
 
-def load_engine(model: Path, *, weights_dir: Path | None = None, step_s: float = STEP_S) -> Engine:
-    """Load a bundle and its encoder. Without TensorFlow, unless the encoder needs it.
+def load_engine(
+    model: Path, *, weights_dir: Path | None = None, precision: str | None = None, step_s: float = STEP_S
+) -> Engine:
+    """Load a bundle and its encoder, in another precision if one is named: see `encoder_for`.
+
+    Without TensorFlow, unless the encoder needs it.
 
     Raises:
         UsageError, FormatError: the folder is no bundle, or a damaged one.
         WeightsError, SpecMismatchError: the encoder's weights are not here, or are others.
     """
     bundle = load_bundle(model)
-    return Engine(bundle, encoder_for(bundle, weights_dir), step_s=step_s)
+    return Engine(bundle, encoder_for(bundle, weights_dir, precision), step_s=step_s)
 
 
 class Smoother:

@@ -31,7 +31,8 @@ class Engines:
         with self._lock:
             place = folder.resolve()
             if place not in self._engines:
-                self._engines[place] = load_engine(folder, weights_dir=self.settings.weights_dir)
+                said = self.settings
+                self._engines[place] = load_engine(folder, weights_dir=said.weights_dir, precision=said.precision)
             return self._engines[place]
 
     def hub(self, engine: Engine) -> ListenerHub:

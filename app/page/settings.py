@@ -20,12 +20,14 @@ _SECRET_KEYS = {STUN: "stun", TURN: "turn", TURN_USER: "turn_user", TURN_PASSWOR
 class PageSettings:
     """models: bundles that were named, in this order. weights_dir: a folder of the user's own weights.
     keep_dir: where recordings and taught clips go. max_listeners: at once.
+    precision: of the encoders that have it; None for that which each bundle was trained on.
     """
 
     models: tuple[Path, ...] = ()
     weights_dir: Path | None = None
     keep_dir: Path = Path("earshot-sounds")
     max_listeners: int = 16
+    precision: str | None = None
 
     def to_text(self) -> str:
         """One word of a command line."""
@@ -35,6 +37,7 @@ class PageSettings:
                 "weights_dir": str(self.weights_dir) if self.weights_dir else None,
                 "keep_dir": str(self.keep_dir),
                 "max_listeners": self.max_listeners,
+                "precision": self.precision,
             }
         )
 
@@ -46,6 +49,7 @@ class PageSettings:
             weights_dir=Path(said["weights_dir"]) if said["weights_dir"] else None,
             keep_dir=Path(said["keep_dir"]),
             max_listeners=said["max_listeners"],
+            precision=said["precision"],
         )
 
 

@@ -9,7 +9,7 @@ from ingest.errors import UsageError
 
 
 def test_settings_survive_the_command_line() -> None:
-    for settings in (PageSettings(), PageSettings((Path("a b"), Path('c"d')), Path("w"), Path("k"), 3)):
+    for settings in (PageSettings(), PageSettings((Path("a b"), Path('c"d')), Path("w"), Path("k"), 3, "int8")):
         assert PageSettings.from_text(settings.to_text()) == settings
 
 
