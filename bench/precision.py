@@ -113,14 +113,11 @@ def _compare(
 
 
 def _timed(encode: Encode, patches: Patches) -> tuple[Floats, float]:
-    """Vectors, and milliseconds of a core for each patch: the better of two rounds."""
+    """Vectors, and milliseconds of a core for each patch."""
     encode(patches[:64])  # what is made at first use is made now
-    times = []
-    for _ in range(2):
-        begin = time.process_time()
-        vectors = encode(patches)
-        times.append(time.process_time() - begin)
-    return vectors, 1e3 * min(times) / len(patches)
+    begin = time.process_time()
+    vectors = encode(patches)
+    return vectors, 1e3 * (time.process_time() - begin) / len(patches)
 
 
 def _cosines(a: Floats, b: Floats, origin: Floats | float = 0.0) -> Floats:
