@@ -118,7 +118,8 @@ def build_graph(dim: int, n_classes: int, settings: GraphSettings, *, mix_pooled
     attention = _mean([branch.attention(levels[depth], mask) for branch, depth in seen])
     core = keras.Model([x, mask], [clip, votes, attention], name="attention")
 
-    inputs, pooled = [x, mask], _pooled_in_training(trunk, pairs, x, mask)
+    levels, inputs = trunk(x, mask, in_training=True), [x, mask]
+    pooled = [branch.pool(levels[depth], mask) for branch, depth in pairs]
     if mix_pooled:
         partner = layers.Input((), dtype="int32", name="partner")
         share = layers.Input((1,), name="share")
@@ -140,11 +141,6 @@ def average(cores: list[Any], dim: int) -> Any:
         core.name = f"member_{number}"  # names in a graph must differ
     outputs = [core([x, mask]) for core in cores]
     return keras.Model([x, mask], [_mean(list(same)) for same in zip(*outputs, strict=True)], name="average")
-
-
-def _pooled_in_training(trunk: "_Trunk", pairs: list[tuple[Branch, int]], x: Tensor, mask: Tensor) -> list[Tensor]:
-    levels = trunk(x, mask, in_training=True)
-    return [branch.pool(levels[depth], mask) for branch, depth in pairs]
 
 
 class _Trunk:
@@ -197,7 +193,7 @@ def _normalised_dense(dense: Any, normalise: Any) -> Any:
     keras = import_keras()
     ops = keras.ops
 
-    class NormalisedDense(keras.layers.Layer):  # type: ignore[misc, name-defined]
+    class NormalisedDense(keras.layers.Layer):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__(name="normalised_patch")
             self.dense, self.normalise = dense, normalise
