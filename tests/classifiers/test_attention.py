@@ -12,7 +12,7 @@ import pytest
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
 from classifiers.networks import attention
 from classifiers.networks.attention import fit_core, settings_for
-from classifiers.networks.attention_graph import average
+from classifiers.networks.attention_graph import _normalised_dense, average
 from classifiers.networks.keras_head import InputScaling
 from classifiers.networks.training import AttentionSettings, lesson
 from embeddings import mapped
@@ -168,6 +168,25 @@ def test_keras_loads_an_ensemble_without_our_code(tmp_path: Path) -> None:
         "assert out['scores'].shape == (2, 3) and 'classifiers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_batch_norm_by_the_moments_of_the_inputs_is_batch_norm() -> None:
+    """Keras's own layer, in training and with its mask, is the definition."""
+    from embeddings.tf import import_keras
+
+    keras, rng = import_keras(), np.random.default_rng(0)
+    mask = rng.random((20, 6)) < 0.7
+    x = np.where(mask[..., None], rng.normal(0.3, 2.0, (20, 6, 12)), 0).astype(np.float32)
+    dense, normalise = keras.layers.Dense(9, use_bias=False), keras.layers.BatchNormalization()
+    normalise(dense(x))
+    normalise.gamma.assign(rng.normal(size=9))
+    normalise.beta.assign(rng.normal(size=9))
+    ours = np.asarray(_normalised_dense(dense, normalise)(x, mask))
+    keras_own = np.asarray(normalise(dense(x), mask=mask, training=True))
+    np.testing.assert_allclose(ours[mask], keras_own[mask], atol=1e-4)
 
 
 @pytest.mark.tensorflow
