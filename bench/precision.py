@@ -104,7 +104,7 @@ def _compare(
             Result(
                 f"{case}, {exact_ms / ms:.2f} x float32", ms, exact_ms / (factor or 1), "ms",
                 f"{factor:g} x and cosines of {COSINE:g}" if factor else "none set",
-                factor is None or (exact_ms / ms >= factor and near.min() >= COSINE),
+                factor is None or bool(exact_ms / ms >= factor and near.min() >= COSINE),
                 f"cosine at least {near.min():.5f}, median {np.median(near):.5f}, without the mean "
                 f"{centred.min():.4f}, {np.median(centred):.4f}; accuracy {own:.4f}, of float32's head {given:.4f}",
             )
