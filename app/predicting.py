@@ -111,7 +111,7 @@ def encoder_for(bundle: Bundle, weights_dir: Path | None, precision: str | None 
 
     Args:
         precision: instead of that of the embeddings that it was trained on, if the encoder has it: the user's own
-            choice of speed for a difference that no head was seen to mind (docs/results.md).
+            choice of speed, for scores that differ a little.
     Raises:
         WeightsError: its weights are not here.
         SpecMismatchError: the weights here are not those of the embeddings that the bundle was trained on.
