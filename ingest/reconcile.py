@@ -16,6 +16,7 @@ from ingest.cut import MISSING_AT_END_S
 from ingest.fetch import SCRATCH, FetchSettings
 from ingest.ledger import AudioFile, Ledger, Row, State
 from ingest.naming import audio_path
+from ingest.shards import FOLDER as SHARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ def reconcile(ledger: Ledger, settings: FetchSettings, *, versions: str, now: fl
     """Only while the folder is locked and nobody fetches."""
     released = ledger.release_running()
     shutil.rmtree(ledger.folder / SCRATCH, ignore_errors=True)
+    for place in (ledger.folder, ledger.folder / SHARDS):  # of what is written beside the audio
+        for path in place.glob(".*.tmp"):
+            path.unlink()
     lost = _forget_lost(ledger)
     adopted = removed = strangers = 0
     for path in _files(ledger.folder):

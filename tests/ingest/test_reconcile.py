@@ -57,6 +57,9 @@ def ledger_lost(folder: Path) -> None:
 
 def half_written(folder: Path) -> None:
     a_file(folder).with_name(".half.flac.123.tmp").write_bytes(b"fLaC")
+    (folder / "shards").mkdir(exist_ok=True)
+    for name in (".manifest.parquet.123-ab.tmp", ".status.json.123-ab.tmp", "shards/.000000.tar.123-ab.tmp"):
+        (folder / name).write_bytes(b"half")
     (folder / ".scratch" / "left").mkdir(parents=True, exist_ok=True)
 
 
@@ -86,6 +89,7 @@ def test_the_next_run_ends_where_an_undisturbed_one_does(
     assert result.mended == Mended(**{"released": 0, "adopted": 0, "removed": 0, "lost": 0, "strangers": 0, **seen})
     strangers = [name for name in end_state(folder)[1] if name.endswith("mine.flac")]
     assert end_state(folder) == (rows, sorted(files + strangers))
+    assert not list(folder.rglob("*.tmp"))
 
 
 def test_a_file_of_other_settings_is_not_adopted(folder: Path) -> None:
