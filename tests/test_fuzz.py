@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ingest.clip import AudioItem
 from ingest.errors import MESSAGE_HEAD, MESSAGE_TAIL, AudioError, EarshotError
 from tests.fuzz import Reader, attempt, case, scratch_folder
-from tests.fuzz_readers import READERS
+from tests.fuzz_readers import READERS, check_items
 
 CASES = {"audio": 60, "part": 80, "stats": 60, "ledger": 40, "head-tflite": 30, "head-npz-trees": 40, "bundle": 80}
 """What takes longer."""
@@ -37,6 +38,13 @@ def test_the_fuzzer_finds_what_is_there_to_be_found(tmp_path: Path) -> None:
     assert {"read", "refused"} < set(outcomes)
     assert any(said.startswith("ValueError at tests/test_fuzz.py") for said in outcomes)
     assert case(reader, [b"a12" * 9], 3, 7) == case(reader, [b"a12" * 9], 3, 7)
+
+
+def test_a_broken_promise_is_said_in_the_words_of_the_assertion(tmp_path: Path) -> None:
+    nameless = AudioItem("", tmp_path / "a.wav", "s")
+    reader = Reader("nameless", lambda _: [], lambda *_: check_items([nameless]))
+    assert "AssertionError at tests/fuzz_readers.py" in attempt(reader, b"", tmp_path)
+    assert "isinstance(item.key, str) and item.key" in attempt(reader, b"", tmp_path)
 
 
 def test_a_message_is_one_line_of_bounded_length_with_its_remedy() -> None:
