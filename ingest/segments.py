@@ -112,7 +112,9 @@ def _bad(number: int, rule: str, text: str) -> BadRow:
 # --- AudioSet's CSVs, their variants, plain lists ---
 
 _ID = r"[A-Za-z0-9_-]{1,64}"
-_TIME = r"[0-9]+(?:\.[0-9]*)?"
+_TIME = r"[0-9]{1,7}(?:\.[0-9]*)?"
+"""Seconds below ten million, 115 days. The longest videos are of some days, and a time of hundreds of digits would be
+infinite."""
 _WEAK = re.compile(rf'"?({_ID})"?\s*,\s*"?({_TIME})"?\s*,\s*"?({_TIME})"?\s*(?:,(.*))?')
 
 
@@ -185,7 +187,7 @@ def _broken_rule(text: str) -> str:
         return "the id must be 1 to 64 letters, digits, '-' or '_'"
     for name, value in (("start", fields[1]), ("end", fields[2])):
         if not re.fullmatch(_TIME, value):
-            return f"the {name} must be seconds, 0 or more"
+            return f"the {name} must be seconds, 0 or more and less than ten million"
     return "the quotes do not close"
 
 
@@ -200,7 +202,7 @@ def _read_strong(rows: Iterable[tuple[int, str]]) -> SegmentList:
     for number, text in rows:
         fields = _STRONG.fullmatch(text)  # greedy: the id takes every `_` but the last
         if fields is None:
-            rule = "a row needs <id>_<clip start in ms>, start, end and label, with tabs between"
+            rule = "a row needs <id>_<clip start in ms>, start and end in seconds, and label, with tabs between"
             found.bad_rows.append(_bad(number, rule, text))
             continue
         youtube_id, clip_ms, start, end, mid = fields.groups()

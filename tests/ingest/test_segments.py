@@ -109,6 +109,8 @@ def test_variants_in_the_wild(tmp_path, row, segment):
         ("abcdefghijk,zero,10", "the start must be seconds"),
         ("abcdefghijk,0,nan", "the end must be seconds"),
         ("abcdefghijk,-1,10", "the start must be seconds"),
+        ("abcdefghijk,0,10000000", "the end must be seconds, 0 or more and less than ten million"),
+        (f"abcdefghijk,0,{'9' * 400}", "the end must be seconds"),  # infinite, as a float
         ("abcdefghijk,10,10", "the end must come after the start"),
         ("first______,30,40", "the segment stands in the list already"),
         ("YTID,start,end", "the start must be seconds"),
@@ -148,6 +150,13 @@ def test_strong_labels_become_segments_with_their_events(tmp_path):
     assert found.strong["-_-_-_-_-_-_0"] == [StrongEvent(1.5, 2.0, "/m/03m9d0z")]
     assert len(found.strong["b0RFKhbp_JA_30000"]) == 3
     assert [bad.line for bad in found.bad_rows] == [5, 6]
+
+
+def test_no_time_of_an_event_is_infinite(tmp_path):
+    text = f"a_0\t0\t1\t/m/1\na_0\t0\t{'9' * 400}\t/m/2\na_0\t0\t9999999.9\t/m/3\n"
+    found = read_segments(write(tmp_path, text, "strong.tsv"))
+    assert found.strong["a_0"] == [StrongEvent(0.0, 1.0, "/m/1"), StrongEvent(0.0, 9999999.9, "/m/3")]
+    assert [bad.line for bad in found.bad_rows] == [2]
 
 
 @given(segments=SEGMENTS)
