@@ -193,11 +193,14 @@ def _broken_rule(text: str) -> str:
 
 # --- strong labels ---
 
-_STRONG = re.compile(rf"({_ID})_([0-9]+)\t({_TIME})\t({_TIME})\t([^\t]+)")
+_STRONG = re.compile(rf"({_ID})_([0-9]{{1,10}})\t({_TIME})\t({_TIME})\t([^\t]+)")
 
 
 def _read_strong(rows: Iterable[tuple[int, str]]) -> SegmentList:
-    """Each row is one event: `<id>_<clip start in ms>`, start and end within the clip, label; tabs between."""
+    """Each row is one event: `<id>_<clip start in ms>`, start and end within the clip, label; tabs between.
+
+    A clip's start has the bound of every time: up to there its key comes out of the seconds as it went in.
+    """
     found = SegmentList()
     for number, text in rows:
         fields = _STRONG.fullmatch(text)  # greedy: the id takes every `_` but the last

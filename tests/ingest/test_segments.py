@@ -23,7 +23,7 @@ SEGMENTS = st.lists(
             id_, start_ms / 1000, (start_ms + length_ms) / 1000, tuple(mids)
         ),
         IDS,
-        st.integers(0, 10**7),
+        st.integers(0, 10**7) | st.integers(0, 10**10 - 10_001),
         st.integers(1, 10_000),
         st.lists(MIDS, min_size=1, max_size=4, unique=True),
     ),
@@ -156,6 +156,14 @@ def test_no_time_of_an_event_is_infinite(tmp_path):
     text = f"a_0\t0\t1\t/m/1\na_0\t0\t{'9' * 400}\t/m/2\na_0\t0\t9999999.9\t/m/3\n"
     found = read_segments(write(tmp_path, text, "strong.tsv"))
     assert found.strong["a_0"] == [StrongEvent(0.0, 1.0, "/m/1"), StrongEvent(0.0, 9999999.9, "/m/3")]
+    assert [bad.line for bad in found.bad_rows] == [2]
+
+
+@pytest.mark.parametrize("clip_ms", ["30000300003000030000", "9" * 400, "9" * 5000])
+def test_a_clip_that_starts_beyond_every_video_has_no_events_under_a_key_of_their_own(tmp_path, clip_ms):
+    text = f"a_30000\t0\t1\t/m/1\na_{clip_ms}\t0\t1\t/m/2\n"
+    found = read_segments(write(tmp_path, text, "strong.tsv"))
+    assert [s.key for s in found.segments] == list(found.strong) == ["a_30000"]
     assert [bad.line for bad in found.bad_rows] == [2]
 
 
