@@ -19,6 +19,9 @@ T = TypeVar("T")
 STRONG_CLIP_S = 10.0
 """The strong-label files do not say where a clip ends; AudioSet's segments are at most this long."""
 
+SHOWN = 60
+"""Characters of a bad row that its message quotes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -106,7 +109,11 @@ def _data_rows(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _bad(number: int, rule: str, text: str) -> BadRow:
-    return BadRow(number, rule, text if len(text) <= 60 else text[:57] + "...")
+    """Quotes SHOWN characters at most, counted as they are printed: one that cannot be shown takes up to ten there."""
+    begin = text[:SHOWN]
+    while len(repr(begin)) > SHOWN + 2:  # the quotes
+        begin = begin[:-1]
+    return BadRow(number, rule, text if begin == text else begin[: SHOWN - 3] + "...")
 
 
 # --- AudioSet's CSVs, their variants, plain lists ---

@@ -122,6 +122,14 @@ def test_a_bad_row_is_reported_with_line_and_rule(tmp_path, row, rule):
     assert [(bad.line, bad.rule[: len(rule)]) for bad in found.bad_rows] == ([(2, rule)] if rule else [])
 
 
+@pytest.mark.parametrize("character", ["x", "\ud7ff", "\x00", "\U000e0001", "'", "\\"])
+def test_a_bad_row_is_quoted_in_sixty_characters_whatever_they_are(tmp_path, character):
+    text = f"first______,30,40\n{character * 500}\nabc,{character},1"
+    for bad in read_segments(write(tmp_path, text)).bad_rows:
+        assert len(str(bad)) - len(f"line 2: {bad.rule}, got ''") <= len("...") + 60
+        assert str(bad).isprintable()
+
+
 def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path):
     for content in ["", HEADER, "PAR1\x00\x01\n" * 3]:
         with pytest.raises(FormatError, match="holds no segment"):
