@@ -201,6 +201,8 @@ def run_children(
             )  # fmt: skip
             place.seek(0)
             reached = int(place.read(20))
+            if reached < 0 and done.returncode == 0:
+                break  # an earlier child was ended by its case, and the time left was too short for another
             if reached < 0:
                 raise click.ClickException(f"{name}: {done.stderr.strip().splitlines()[-1:]}")
             *lines, end = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")] or [{}]

@@ -7,7 +7,7 @@ import pytest
 
 from ingest.clip import AudioItem
 from ingest.errors import MESSAGE_HEAD, MESSAGE_TAIL, AudioError, EarshotError
-from tests.fuzz import Reader, attempt, case, scratch_folder
+from tests.fuzz import Reader, attempt, case, run_children, scratch_folder
 from tests.fuzz_readers import READERS, check_items
 
 CASES = {"audio": 60, "part": 80, "stats": 60, "ledger": 40, "head-tflite": 30, "head-npz-trees": 40, "bundle": 80}
@@ -45,6 +45,11 @@ def test_a_broken_promise_is_said_in_the_words_of_the_assertion(tmp_path: Path) 
     reader = Reader("nameless", lambda _: [], lambda *_: check_items([nameless]))
     assert "AssertionError at tests/fuzz_readers.py" in attempt(reader, b"", tmp_path)
     assert "isinstance(item.key, str) and item.key" in attempt(reader, b"", tmp_path)
+
+
+def test_no_time_left_for_a_case_is_no_error() -> None:
+    counts, findings = run_children("manifest", 0, 0, 5, seconds=0.02)  # its imports take longer
+    assert not counts and not findings
 
 
 def test_a_message_is_one_line_of_bounded_length_with_its_remedy() -> None:
