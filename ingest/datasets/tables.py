@@ -49,3 +49,18 @@ def number(row: Row, name: str, where: str) -> float:
     except ValueError as error:
         raise FormatError(f"{where}: {name} must be a number, got {text!r}; unpack the data set again") from error
     return value
+
+
+def whole_number(row: Row, name: str, where: str, least: int, most: int) -> int:
+    """The whole number in a column, in the digits 0 to 9.
+
+    Raises:
+        FormatError: it is none, or not from `least` to `most`.
+    """
+    text = column(row, name, where)
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    if not digits or not least <= int(text) <= most:
+        raise FormatError(
+            f"{where}: {name} must be a whole number from {least} to {most}, got {text!r}; unpack the data set again"
+        )
+    return int(text)

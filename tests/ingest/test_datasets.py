@@ -191,6 +191,17 @@ def test_a_damaged_table_is_named(tmp_path, make, table, content):
     assert Path(table).name in str(caught.value)
 
 
+@pytest.mark.parametrize("fold", ["0", "11", "1.5", "-1", "1e1", "²", "٣", "9" * 400])
+def test_a_fold_of_urbansound8k_is_one_of_its_ten(tmp_path, fold):
+    urbansound8k(tmp_path)
+    row = f"7-3-1-0.wav,7,9,11,1,{fold},3,dog_bark"
+    (tmp_path / "metadata/UrbanSound8K.csv").write_text(
+        f"slice_file_name,fsID,start,end,salience,fold,classID,class\n{row}\n", encoding="utf-8"
+    )
+    with pytest.raises(FormatError, match="line 2: fold must be a whole number from 1 to 10, got"):
+        DATASETS["urbansound8k"].items(tmp_path)
+
+
 def test_what_a_data_set_tells_becomes_columns(tmp_path):
     import pyarrow.parquet as pq
 
