@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from ingest.clip import AudioItem
 from ingest.errors import MESSAGE_HEAD, MESSAGE_TAIL, AudioError, EarshotError
 from tests.fuzz import Reader, attempt, case, run_children, scratch_folder
+from tests.fuzz_mutators import json_node
 from tests.fuzz_readers import READERS, check_items
 
 CASES = {"audio": 60, "part": 80, "stats": 60, "ledger": 40, "head-tflite": 30, "head-npz-trees": 40, "bundle": 80}
@@ -45,6 +47,12 @@ def test_a_broken_promise_is_said_in_the_words_of_the_assertion(tmp_path: Path) 
     reader = Reader("nameless", lambda _: [], lambda *_: check_items([nameless]))
     assert "AssertionError at tests/fuzz_readers.py" in attempt(reader, b"", tmp_path)
     assert "isinstance(item.key, str) and item.key" in attempt(reader, b"", tmp_path)
+
+
+@pytest.mark.parametrize("tree", [b"7", b'"text"', b"null", b"[]", b"{}", b"not json", b'{"a": [1]}'])
+def test_any_json_can_be_damaged_again(tree: bytes) -> None:
+    for seed in range(20):
+        assert isinstance(json_node(tree, Random(seed)), bytes)
 
 
 def test_no_time_left_for_a_case_is_no_error() -> None:
