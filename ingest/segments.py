@@ -131,17 +131,19 @@ def _read_weak(rows: Iterable[tuple[int, str]]) -> SegmentList:
     seconds, labels, starts = _Memo(_seconds), _Memo(_labels), _Starts()
     for number, text in rows:
         fields = _WEAK.fullmatch(text)
-        if fields is None:
+        if fields is None or text.count('"') % 2:
             found.bad_rows.append(_bad(number, _broken_rule(text), text))
             continue
         youtube_id, start, end, label_text = fields.groups()
-        start_s, end_s = seconds[start], seconds[end]
+        start_s, end_s, mids = seconds[start], seconds[end], labels[label_text or ""]
         if end_s <= start_s:
             found.bad_rows.append(_bad(number, "the end must come after the start", text))
+        elif not all(map(_is_label, mids)):
+            found.bad_rows.append(_bad(number, _LABEL_RULE, text))
         elif starts.known(youtube_id, start_s):
             found.bad_rows.append(_bad(number, "the segment stands in the list already; the first is kept", text))
         else:
-            found.segments.append(Segment(youtube_id, start_s, end_s, labels[label_text or ""]))
+            found.segments.append(Segment(youtube_id, start_s, end_s, mids))
     return found
 
 
@@ -165,6 +167,14 @@ def _seconds(text: str) -> float:
 def _labels(text: str) -> tuple[str, ...]:
     """The labels in a field, quoted or not, each once, in their order."""
     return tuple(dict.fromkeys(label for part in text.split(",") if (label := part.strip(' "'))))
+
+
+_LABEL_RULE = "a label must be of characters that can be shown, in UTF-8, without quotes in it"
+
+
+def _is_label(text: str) -> bool:
+    """A damaged one would be kept as a label of its own, and its segment pass for one without the right label."""
+    return text.isprintable() and '"' not in text and "\ufffd" not in text
 
 
 class _Starts:
@@ -218,6 +228,9 @@ def _read_strong(rows: Iterable[tuple[int, str]]) -> SegmentList:
         youtube_id, clip_ms, start, end, mid = fields.groups()
         if float(end) <= float(start):
             found.bad_rows.append(_bad(number, "the end must come after the start", text))
+            continue
+        if not _is_label(mid):
+            found.bad_rows.append(_bad(number, _LABEL_RULE, text))
             continue
         key = f"{youtube_id}_{int(clip_ms)}"
         found.strong.setdefault(key, []).append(StrongEvent(float(start), float(end), mid))

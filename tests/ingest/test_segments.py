@@ -47,7 +47,7 @@ def unquoted(s: Segment) -> str:
 
 def write(folder: Path, text: str, name: str = "list.csv") -> Path:
     path = folder / name
-    path.write_bytes(text.encode())
+    path.write_bytes(text.encode(errors="surrogateescape"))
     return path
 
 
@@ -112,6 +112,10 @@ def test_variants_in_the_wild(tmp_path, row, segment):
         ("abcdefghijk,0,10000000", "the end must be seconds, 0 or more and less than ten million"),
         (f"abcdefghijk,0,{'9' * 400}", "the end must be seconds"),  # infinite, as a float
         ("abcdefghijk,10,10", "the end must come after the start"),
+        ('abcdefghijk,0,10,"/m/09x0r,/t/dd0', "the quotes do not close"),  # cut: another label, or one less
+        ('abcdefghijk,0,10,"/m/09x0r""/t/dd00088"', "a label must be"),
+        ("abcdefghijk,0,10,/m/09\x00x0r", "a label must be"),
+        ("abcdefghijk,0,10,/m/09\udc80x0r", "a label must be"),  # a byte that is not UTF-8
         ("first______,30,40", "the segment stands in the list already"),
         ("YTID,start,end", "the start must be seconds"),
     ],
@@ -149,6 +153,7 @@ def test_strong_labels_become_segments_with_their_events(tmp_path):
         "b0RFKhbp_JA_30000\t2\t1\t/m/03m9d0z\n"
         "b0RFKhbp_JA_30000\t0.000\t1.0\t/m/03m9d0z\tNOT_PRESENT\n"
         "b0RFKhbp_JA_30000\t3\t4\t/m/03m9d0z\n"
+        "b0RFKhbp_JA_30000\t5\t6\t/m/03m\udc80d0z\n"
     )
     found = read_segments(write(tmp_path, text, "strong.tsv"))
     assert found.segments == [
@@ -157,7 +162,7 @@ def test_strong_labels_become_segments_with_their_events(tmp_path):
     ]
     assert found.strong["-_-_-_-_-_-_0"] == [StrongEvent(1.5, 2.0, "/m/03m9d0z")]
     assert len(found.strong["b0RFKhbp_JA_30000"]) == 3
-    assert [bad.line for bad in found.bad_rows] == [5, 6]
+    assert [bad.line for bad in found.bad_rows] == [5, 6, 8]
 
 
 def test_no_time_of_an_event_is_infinite(tmp_path):
