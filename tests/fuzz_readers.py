@@ -231,7 +231,8 @@ def read_set_option(data: bytes, _: Path) -> None:
 
     text = data.decode(errors="replace").replace("\0", "")
     settings = make_settings(SvcSettings, head_row("svc"), parse_changes((text,)))
-    assert settings.folds >= 2 and all(isinstance(v, float) and v >= 0 for v in (*settings.costs, *settings.gammas))
+    assert settings.folds >= 2
+    assert all(isinstance(v, float) and 0 <= v < math.inf for v in (*settings.costs, *settings.gammas))
 
 
 # --- AudioSet's features ---

@@ -88,7 +88,8 @@ def test_what_a_manifest_tells_is_utf8_or_it_is_refused(tmp_path, damaged):
     told = AudioItem("a-key", tmp_path / "a.wav", "a", about={"split": "a-split"})
     path = write_manifest(tmp_path, [told])
     assert read_column(path, "split") == {"a-key": "a-split"}
-    assert damaged in (content := path.read_bytes())
+    content = path.read_bytes()
+    assert damaged in content
     path.write_bytes(content.replace(damaged, b"\xff" + damaged[1:]))
     with pytest.raises(FormatError, match="not a manifest"):
         read_column(path, "split")
