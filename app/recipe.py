@@ -124,12 +124,13 @@ def _changed(words: tuple[str, ...], changes: tuple[str, ...]) -> tuple[str, ...
 def _step(row: dict[str, Any]) -> Step:
     if foreign := set(row) - _STEP_KEYS:
         raise ValueError(f"a step has no {', '.join(sorted(foreign))}")
-    quick = tuple(shlex.split(row.get("quick", "")))
-    if len(quick) % 2:
+    words, quick = tuple(shlex.split(row["run"])), tuple(shlex.split(row.get("quick", "")))
+    pairs = len(quick) % 2 == 0 and all(word.startswith("--") == (at % 2 == 0) for at, word in enumerate(quick))
+    if not pairs or set(words[-1:]) & set(quick[::2]):  # an option at the end of run has no value to change
         raise ValueError(f"quick is options with their values, got {row['quick']!r}")
     return Step(
         say=row["say"],
-        words=tuple(shlex.split(row["run"])),
+        words=words,
         row=row.get("row", ""),
         quick=quick,
         skip_when_quick=row.get("skip_when_quick", False),

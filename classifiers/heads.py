@@ -261,6 +261,8 @@ def _require_within(key: str, value: Any, default: Any) -> None:
     low, high = _BOUNDS.get(key, (1 if count else 0, math.inf))
     if isinstance(value, tuple) and not value:
         raise UsageError(f"--set {key}: takes one value or more like {_in_toml(default)}, got none")
-    if wrong := [one for one in numbers if not low <= one <= high or math.isnan(one)]:
-        bounds = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+    if wrong := [one for one in numbers if not (low <= one <= high and math.isfinite(one))]:
+        bounds = (
+            "finite" if math.isinf(wrong[0]) else f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+        )
         raise UsageError(f"--set {key}: must be {bounds}, got {wrong[0]:g}; its default is {_in_toml(default)}")

@@ -166,8 +166,14 @@ class EmbeddingStore:
         """One table from row groups that have `n_patches` patches in their rows, taken together."""
         dtype, dim = stored_dtype(self.spec), self.spec.dim
         n, most = len(n_patches), int(n_patches.max(initial=0))
-        vectors = zeros((n, most, dim), dtype, self.folder.scratch)
-        mask = np.arange(most) < n_patches[:, None]
+        try:
+            vectors = zeros((n, most, dim), dtype, self.folder.scratch)
+            mask = np.arange(most) < n_patches[:, None]
+        except (OSError, MemoryError, OverflowError, ValueError) as error:
+            raise FormatError(
+                f"{self.folder}: {n} rows of up to {most} patches of {dim} numbers do not fit into memory and disk "
+                f"({error}); if no recording is that long, a part or {SPEC_FILE} is damaged: make the store again"
+            ) from error
         small: list[Any] = []
         row = 0
         for part, group in row_groups:
@@ -207,6 +213,9 @@ class EmbeddingStore:
         with ExitStack() as stack:
             with self._as_format_error(part):
                 file = stack.enter_context(pq.ParquetFile(stack.enter_context(self.folder.source(part))))
+                held = sum(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+                if held != file.metadata.num_rows:
+                    raise pa.ArrowInvalid(f"its end tells of {file.metadata.num_rows} rows, its groups of {held}")
             if not file.schema_arrow.equals(SCHEMA):
                 raise FormatError(
                     f"{self.folder.at(part)}: columns must be {', '.join(SCHEMA.names)}, got "
@@ -219,7 +228,7 @@ class EmbeddingStore:
         """Arrow's errors, translated; the only door through which a part's bytes come in."""
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and not isinstance(self.folder, LocalFolder):
                 raise  # the network's, and no word on the part
             reason = str(error).splitlines()[0]

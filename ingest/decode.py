@@ -44,14 +44,18 @@ _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 """Hz. What lies outside is damage or malice: a block of a file that says 1 Hz would become gigabytes at 16 kHz."""
 
+MAX_SAMPLE = 1e12
+"""Full scale is 1, and integers of 32 bits that nobody scaled reach 2e9. What lies beyond is damage: sums of such
+samples, as a resampler's or a spectrum's, leave the range of float32 and become NaN."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioStream:
     """An open audio file.
 
     sample_rate: of the samples, in Hz.
-    blocks: mono float32 [samples], finite, never empty, at least one block in all. May be read once; the errors
-        that only decoding reveals (truncated, invalid samples) come out of it.
+    blocks: mono float32 [samples], within +-MAX_SAMPLE, never empty, at least one block in all. May be read once;
+        the errors that only decoding reveals (truncated, invalid samples) come out of it.
     """
 
     sample_rate: int
@@ -192,14 +196,15 @@ def downmix(block: Waveform) -> Waveform:
 
 
 def _checked(path: Path, blocks: Iterator[Waveform]) -> Iterator[Waveform]:
-    """The same blocks: all finite, none empty, one at least."""
+    """The same blocks: all samples within +-MAX_SAMPLE, none empty, one at least."""
     seen = 0
     for block in blocks:
-        finite = np.isfinite(block)
-        if not finite.all():
-            first = int(np.argmin(finite))
+        usable = np.abs(block) <= MAX_SAMPLE  # NaN is not
+        if not usable.all():
+            first = int(np.argmin(usable))
+            what = f"between -{MAX_SAMPLE:g} and {MAX_SAMPLE:g}" if np.isfinite(block[first]) else "a finite number"
             raise InvalidSamplesError(
-                path, f"sample {seen + first} is {block[first]}, not a finite number", "export the file again"
+                path, f"sample {seen + first} is {block[first]:g}, not {what}", "export the file again"
             )
         seen += len(block)
         if len(block):

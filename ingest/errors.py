@@ -8,7 +8,7 @@ EarshotError                    something expected went wrong; str(error) is one
 │   ├── EmptyAudioError         no bytes, or a container with zero samples
 │   ├── NotAudioError           no decoder recognises it, or it has no audio stream
 │   ├── TruncatedAudioError     decodes to less than it declares
-│   └── InvalidSamplesError     NaN or infinite samples
+│   └── InvalidSamplesError     NaN, infinite or absurdly large samples
 ├── FetchError                  one segment could not be had; becomes a row of the ledger, never the end of a run
 ├── DownloadError               a published file could not be had whole; what came of it is kept
 ├── WeightsError                weights are missing, unreachable or do not fit

@@ -41,6 +41,10 @@ def read_features(
         raise UsageError(f"{source}: holds no {wanted}; name the folder or tar of AudioSet's released features")
 
 
+_DAMAGE = (OSError, tarfile.TarError, EOFError, zlib.error, TypeError, ValueError)
+"""What tarfile raises for a damaged archive; the last two where it trips over a header that ends too early."""
+
+
 def _folder_files(folder: Path, split: str | None) -> Iterator[tuple[str, BinaryIO]]:
     for path in sorted(folder.rglob(f"*{SUFFIX}"), key=str):
         if split is None or path.parent.name == split:
@@ -53,7 +57,7 @@ def _tar_files(
 ) -> Iterator[tuple[str, BinaryIO]]:
     try:
         archive = tarfile.open(path, "r|*")  # noqa: SIM115 - closed below
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+    except _DAMAGE as error:
         raise UsageError(f"{path}: neither a folder nor a tar that can be read; check the path") from error
     with archive:
         try:
@@ -63,5 +67,5 @@ def _tar_files(
                     content = archive.extractfile(member)
                     if content is not None:
                         yield f"{path}:{name}", BytesIO(content.read())
-        except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        except _DAMAGE as error:
             on_damage(FormatError(f"{path}: the archive is cut or damaged ({error}); fetch it again"))

@@ -215,6 +215,7 @@ def _told(path: Path, shown: str) -> Any:
             table = file.read(["key", *names]).cast(pa.schema([(name, pa.string()) for name in ("key", *names)]))
         if table.column("key").null_count:
             raise ValueError("a row has no key")
+        table.validate(full=True)  # Arrow reads text that is not UTF-8 without a word; it fails where it is used
         return table
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

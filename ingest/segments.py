@@ -19,6 +19,9 @@ T = TypeVar("T")
 STRONG_CLIP_S = 10.0
 """The strong-label files do not say where a clip ends; AudioSet's segments are at most this long."""
 
+SHOWN = 60
+"""Characters of a bad row that its message quotes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -106,13 +109,19 @@ def _data_rows(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _bad(number: int, rule: str, text: str) -> BadRow:
-    return BadRow(number, rule, text if len(text) <= 60 else text[:57] + "...")
+    """Quotes SHOWN characters at most, counted as they are printed: one that cannot be shown takes up to ten there."""
+    begin = text[:SHOWN]
+    while len(repr(begin)) > SHOWN + 2:  # the quotes
+        begin = begin[:-1]
+    return BadRow(number, rule, text if begin == text else begin[: SHOWN - 3] + "...")
 
 
 # --- AudioSet's CSVs, their variants, plain lists ---
 
 _ID = r"[A-Za-z0-9_-]{1,64}"
-_TIME = r"[0-9]+(?:\.[0-9]*)?"
+_TIME = r"[0-9]{1,7}(?:\.[0-9]*)?"
+"""Seconds below ten million, 115 days. The longest videos are of some days, and a time of hundreds of digits would be
+infinite."""
 _WEAK = re.compile(rf'"?({_ID})"?\s*,\s*"?({_TIME})"?\s*,\s*"?({_TIME})"?\s*(?:,(.*))?')
 
 
@@ -122,17 +131,19 @@ def _read_weak(rows: Iterable[tuple[int, str]]) -> SegmentList:
     seconds, labels, starts = _Memo(_seconds), _Memo(_labels), _Starts()
     for number, text in rows:
         fields = _WEAK.fullmatch(text)
-        if fields is None:
+        if fields is None or text.count('"') % 2:
             found.bad_rows.append(_bad(number, _broken_rule(text), text))
             continue
         youtube_id, start, end, label_text = fields.groups()
-        start_s, end_s = seconds[start], seconds[end]
+        start_s, end_s, mids = seconds[start], seconds[end], labels[label_text or ""]
         if end_s <= start_s:
             found.bad_rows.append(_bad(number, "the end must come after the start", text))
+        elif not all(map(_is_label, mids)):
+            found.bad_rows.append(_bad(number, _LABEL_RULE, text))
         elif starts.known(youtube_id, start_s):
             found.bad_rows.append(_bad(number, "the segment stands in the list already; the first is kept", text))
         else:
-            found.segments.append(Segment(youtube_id, start_s, end_s, labels[label_text or ""]))
+            found.segments.append(Segment(youtube_id, start_s, end_s, mids))
     return found
 
 
@@ -156,6 +167,14 @@ def _seconds(text: str) -> float:
 def _labels(text: str) -> tuple[str, ...]:
     """The labels in a field, quoted or not, each once, in their order."""
     return tuple(dict.fromkeys(label for part in text.split(",") if (label := part.strip(' "'))))
+
+
+_LABEL_RULE = "a label must be of characters that can be shown, in UTF-8, without quotes in it"
+
+
+def _is_label(text: str) -> bool:
+    """A damaged one would be kept as a label of its own, and its segment pass for one without the right label."""
+    return text.isprintable() and '"' not in text and "\ufffd" not in text
 
 
 class _Starts:
@@ -185,27 +204,33 @@ def _broken_rule(text: str) -> str:
         return "the id must be 1 to 64 letters, digits, '-' or '_'"
     for name, value in (("start", fields[1]), ("end", fields[2])):
         if not re.fullmatch(_TIME, value):
-            return f"the {name} must be seconds, 0 or more"
+            return f"the {name} must be seconds, 0 or more and less than ten million"
     return "the quotes do not close"
 
 
 # --- strong labels ---
 
-_STRONG = re.compile(rf"({_ID})_([0-9]+)\t({_TIME})\t({_TIME})\t([^\t]+)")
+_STRONG = re.compile(rf"({_ID})_([0-9]{{1,10}})\t({_TIME})\t({_TIME})\t([^\t]+)")
 
 
 def _read_strong(rows: Iterable[tuple[int, str]]) -> SegmentList:
-    """Each row is one event: `<id>_<clip start in ms>`, start and end within the clip, label; tabs between."""
+    """Each row is one event: `<id>_<clip start in ms>`, start and end within the clip, label; tabs between.
+
+    A clip's start has the bound of every time: up to there its key comes out of the seconds as it went in.
+    """
     found = SegmentList()
     for number, text in rows:
         fields = _STRONG.fullmatch(text)  # greedy: the id takes every `_` but the last
         if fields is None:
-            rule = "a row needs <id>_<clip start in ms>, start, end and label, with tabs between"
+            rule = "a row needs <id>_<clip start in ms>, start and end in seconds, and label, with tabs between"
             found.bad_rows.append(_bad(number, rule, text))
             continue
         youtube_id, clip_ms, start, end, mid = fields.groups()
         if float(end) <= float(start):
             found.bad_rows.append(_bad(number, "the end must come after the start", text))
+            continue
+        if not _is_label(mid):
+            found.bad_rows.append(_bad(number, _LABEL_RULE, text))
             continue
         key = f"{youtube_id}_{int(clip_ms)}"
         found.strong.setdefault(key, []).append(StrongEvent(float(start), float(end), mid))

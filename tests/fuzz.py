@@ -7,6 +7,7 @@ made again: `python -m tests.fuzz tfrecord --first 1234 --cases 1`.
 The cases run in a child process: one that crashes or hangs it is a finding too, and the next child goes on behind it.
 """
 
+import ast
 import faulthandler
 import json
 import os
@@ -117,7 +118,7 @@ def attempt(reader: Reader, data: bytes, folder: Path) -> str:
             return f"message of {len(message)} characters, must be one line: {message[:200]!r}"
         return "refused"
     except Exception as error:
-        return f"{type(error).__name__} at {_place(error)}: {str(error)[:160]!r}"
+        return f"{type(error).__name__} at {_place(error)}: {(str(error)[:160] or _asserted(error))!r}"
     return "read"
 
 
@@ -131,6 +132,19 @@ def _place(error: BaseException) -> str:
     """The last line of the project's that the error went through."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(ROOT))]
     return " < ".join(f"{Path(f.filename).relative_to(ROOT)}:{f.lineno}" for f in frames[:0:-1][:3])
+
+
+def _asserted(error: BaseException) -> str:
+    """The expression of the assertion that failed; "" of another error."""
+    if not isinstance(error, AssertionError):
+        return ""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    statements = ast.walk(ast.parse(Path(last.filename).read_text()))
+    return "".join(
+        ast.unparse(statement.test)
+        for statement in statements
+        if isinstance(statement, ast.Assert) and statement.lineno <= (last.lineno or 0) <= (statement.end_lineno or 0)
+    )
 
 
 def limit_memory() -> None:
@@ -187,8 +201,8 @@ def run_children(
             )  # fmt: skip
             place.seek(0)
             reached = int(place.read(20))
-            if reached < 0 and not done.returncode:
-                break  # its time was over before its first case
+            if reached < 0 and done.returncode == 0:
+                break  # an earlier child was ended by its case, and the time left was too short for another
             if reached < 0:
                 raise click.ClickException(f"{name}: {done.stderr.strip().splitlines()[-1:]}")
             *lines, end = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")] or [{}]

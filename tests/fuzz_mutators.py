@@ -168,10 +168,10 @@ def json_node(data: bytes, rng: Random) -> bytes:
     except (ValueError, RecursionError):
         return data
     nodes: list[tuple[Any, Any]] = []
-    pending = [tree]
+    pending = [tree] if isinstance(tree, (dict, list)) else []  # an earlier mutation may have left but a number
     while pending:
         node = pending.pop()
-        members = list(node.items()) if isinstance(node, dict) else list(enumerate(node or []))
+        members = list(node.items()) if isinstance(node, dict) else list(enumerate(node))
         nodes += [(node, name) for name, _ in members]
         pending += [value for _, value in members if isinstance(value, (dict, list))]
     if not nodes:

@@ -101,7 +101,8 @@ def read_segment_list(data: bytes, folder: Path) -> None:
     keys = {segment.key for segment in found.segments}
     for segment in found.segments:
         assert 0 <= segment.start_s < segment.end_s and math.isfinite(segment.end_s)
-        assert 0 < len(segment.youtube_id) <= 64 and all(segment.mids)
+        assert 0 < len(segment.youtube_id) <= 64
+        assert all(mid and mid.isprintable() and '"' not in mid for mid in segment.mids)
     assert set(found.strong) <= keys
     assert all("\n" not in str(row) and len(str(row)) < 300 for row in found.bad_rows)
 
@@ -230,7 +231,8 @@ def read_set_option(data: bytes, _: Path) -> None:
 
     text = data.decode(errors="replace").replace("\0", "")
     settings = make_settings(SvcSettings, head_row("svc"), parse_changes((text,)))
-    assert settings.folds >= 2 and all(isinstance(v, float) and v >= 0 for v in (*settings.costs, *settings.gammas))
+    assert settings.folds >= 2
+    assert all(isinstance(v, float) and 0 <= v < math.inf for v in (*settings.costs, *settings.gammas))
 
 
 # --- AudioSet's features ---

@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from ingest.clip import AudioItem
 from ingest.errors import MESSAGE_HEAD, MESSAGE_TAIL, AudioError, EarshotError
-from tests.fuzz import Reader, attempt, case, scratch_folder
-from tests.fuzz_readers import READERS
+from tests.fuzz import Reader, attempt, case, run_children, scratch_folder
+from tests.fuzz_mutators import json_node
+from tests.fuzz_readers import READERS, check_items
 
 CASES = {"audio": 60, "part": 80, "stats": 60, "ledger": 40, "head-tflite": 30, "head-npz-trees": 40, "bundle": 80}
 """What takes longer."""
@@ -37,6 +40,24 @@ def test_the_fuzzer_finds_what_is_there_to_be_found(tmp_path: Path) -> None:
     assert {"read", "refused"} < set(outcomes)
     assert any(said.startswith("ValueError at tests/test_fuzz.py") for said in outcomes)
     assert case(reader, [b"a12" * 9], 3, 7) == case(reader, [b"a12" * 9], 3, 7)
+
+
+def test_a_broken_promise_is_said_in_the_words_of_the_assertion(tmp_path: Path) -> None:
+    nameless = AudioItem("", tmp_path / "a.wav", "s")
+    reader = Reader("nameless", lambda _: [], lambda *_: check_items([nameless]))
+    assert "AssertionError at tests/fuzz_readers.py" in attempt(reader, b"", tmp_path)
+    assert "isinstance(item.key, str) and item.key" in attempt(reader, b"", tmp_path)
+
+
+@pytest.mark.parametrize("tree", [b"7", b'"text"', b"null", b"[]", b"{}", b"not json", b'{"a": [1]}'])
+def test_any_json_can_be_damaged_again(tree: bytes) -> None:
+    for seed in range(20):
+        assert isinstance(json_node(tree, Random(seed)), bytes)
+
+
+def test_no_time_left_for_a_case_is_no_error() -> None:
+    counts, findings = run_children("manifest", 0, 0, 5, seconds=0.02)  # its imports take longer
+    assert not counts and not findings
 
 
 def test_a_message_is_one_line_of_bounded_length_with_its_remedy() -> None:

@@ -6,6 +6,7 @@ def command(store: Path, problem: ProblemOptions, ...):
 """
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,11 @@ def problem_options(*protocols: "Protocol") -> Decorator[Any]:
 
 
 def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:
-    """("hidden=256", "mixup=0.4") -> {"hidden": 256, "mixup": 0.4}; values in TOML, bare words are text."""
+    """("hidden=256", "mixup=0.4") -> {"hidden": 256, "mixup": 0.4}; values in TOML, bare words are text.
+
+    Raises:
+        UsageError: no name with a value, or a whole number beyond the 64 bits that TOML has.
+    """
     parsed: dict[str, Any] = {}
     for change in changes:
         name, equals, value = change.partition("=")
@@ -96,7 +101,17 @@ def parse_changes(changes: tuple[str, ...]) -> dict[str, Any]:
             parsed[name] = tomllib.loads(f"value = {value}")["value"]
         except (ValueError, RecursionError):
             parsed[name] = value
+        if any(abs(number) >> 63 for number in _whole_numbers(parsed[name])):
+            raise UsageError(f"--set {name}: whole numbers have at most 64 bits, got {value}; give a smaller one")
     return parsed
+
+
+def _whole_numbers(value: Any) -> Iterator[int]:
+    """Those at any depth of a value in TOML."""
+    if isinstance(value, int):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _whole_numbers(inner)
 
 
 def _parse_background(text: str) -> int:

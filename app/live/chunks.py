@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.clip import Waveform
-from ingest.decode import downmix
+from ingest.decode import MAX_SAMPLE, downmix
 from ingest.errors import UsageError
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.int32] | npt.NDArray[np.floating[Any]]
@@ -72,16 +72,18 @@ class Chunk:
 def to_float(chunk: Chunk) -> npt.NDArray[np.float32]:
     """Samples as float32 [n, channels] in [-1, 1], as a file of the same samples is read.
 
-    A sample that is not a finite number counts as silence: a live source cannot be asked to send it again.
+    A sample that a file would be refused for (NaN, beyond MAX_SAMPLE) counts as silence: a live source cannot be asked
+    to send it again.
     """
     silence, scale = _PCM.get(chunk.samples.dtype, (0.0, 1.0))
-    values = chunk.samples.astype(np.float32)
+    with np.errstate(over="ignore"):  # of float64, to infinity
+        values = chunk.samples.astype(np.float32)
     if silence:
         values = values - np.float32(silence)
     if scale != 1:
         values = values / np.float32(scale)
-    elif not np.isfinite(values).all():
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    elif not (usable := np.abs(values) <= MAX_SAMPLE).all():
+        values = np.where(usable, values, np.float32(0))
     return values
 
 

@@ -13,15 +13,29 @@ Row = dict[str, str | None]
 def read_table(path: Path) -> Iterator[tuple[str, Row]]:
     """Each row, and where it stands, for messages.
 
+    Strict about quotes: one that does not close would take the rows below it for a label.
+
     Raises:
-        FormatError: the file cannot be read.
+        FormatError: the file cannot be read, or a row has a value that no column is named for.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            for row in reader:
-                yield f"{path}, line {reader.line_num}", row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            reader = csv.DictReader(file, skipinitialspace=True, strict=True)
+            try:
+                for row in reader:
+                    where = f"{path}, line {reader.line_num}"
+                    if any(row.pop(None, ())):  # where DictReader puts what is too much; empty cells are no harm
+                        raise FormatError(
+                            f"{where}: has more values than the table has columns; put one with a comma in it "
+                            "between quotes, or unpack the data set again"
+                        )
+                    yield where, row
+            except csv.Error as error:
+                raise FormatError(
+                    f"{path}, line {reader.line_num + 1}: cannot be read as CSV ({error}); see that its quotes close "
+                    "just before a comma, or unpack the data set again"
+                ) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: cannot be read ({error}); unpack the data set again") from error
 
 
@@ -49,3 +63,18 @@ def number(row: Row, name: str, where: str) -> float:
     except ValueError as error:
         raise FormatError(f"{where}: {name} must be a number, got {text!r}; unpack the data set again") from error
     return value
+
+
+def whole_number(row: Row, name: str, where: str, least: int, most: int) -> int:
+    """The whole number in a column, in the digits 0 to 9.
+
+    Raises:
+        FormatError: it is none, or not from `least` to `most`.
+    """
+    text = column(row, name, where)
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    if not digits or not least <= int(text) <= most:
+        raise FormatError(
+            f"{where}: {name} must be a whole number from {least} to {most}, got {text!r}; unpack the data set again"
+        )
+    return int(text)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ingest.clip import AudioItem
 from ingest.datasets.dataset import Dataset
-from ingest.datasets.tables import column, number, read_table
+from ingest.datasets.tables import column, number, read_table, whole_number
 
 _TABLE = Path("metadata", "UrbanSound8K.csv")
+FOLDS = 10
 _SALIENCE = {"1": "foreground", "2": "background"}  # of the labelled sound, in the ears of the annotators
 
 
@@ -23,19 +24,19 @@ def items(folder: Path) -> list[AudioItem]:
     """One item for each row of the table.
 
     Raises:
-        FormatError: the table is not there, or lacks a column or a number.
+        FormatError: the table is not there, or lacks a column or a number, or a fold is none of the ten.
     """
     found = []
     for where, row in read_table(folder / _TABLE):
-        name, fold = column(row, "slice_file_name", where), number(row, "fold", where)
-        key = f"audio/fold{fold:g}/{name}"
+        name, fold = column(row, "slice_file_name", where), whole_number(row, "fold", where, 1, FOLDS)
+        key = f"audio/fold{fold}/{name}"
         found.append(
             AudioItem(
                 key=key,
                 path=folder / key,
                 source=f"freesound:{column(row, 'fsID', where)}",
                 mids=(column(row, "class", where).replace("_", " "),),
-                fold=int(fold),
+                fold=fold,
                 start_s=number(row, "start", where),
                 about={"salience": _SALIENCE.get(row.get("salience") or "", "")},
             )

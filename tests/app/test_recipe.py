@@ -220,7 +220,17 @@ def test_the_kind_of_data_is_seen(tmp_path):
     assert kind_of(tmp_path) == kind_of(tmp_path / "bal_train" / "aa.tfrecord") == "features"
 
 
-@pytest.mark.parametrize("text", ["no toml", 'title = "t"', SMALL + '\nsoon = "x"\n', SMALL.replace("say", "tell")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no toml",
+        'title = "t"',
+        SMALL + '\nsoon = "x"\n',
+        SMALL.replace("say", "tell"),
+        *(SMALL.replace("--seed 1", quick) for quick in ("--seed", "seed 1", "--seed --set", "--seed 1 2")),
+        SMALL.replace("--out {out}/b", "--out {out}/b --seed"),  # quick would change a value that is not there
+    ],
+)
 def test_what_is_no_recipe_is_named(tmp_path, text):
     path = tmp_path / "bad.toml"
     path.write_text(text)

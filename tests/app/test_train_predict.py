@@ -112,6 +112,12 @@ def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--classes", "Dogg;Bird"], "no row has the label 'Dogg'; did you mean 'Dog'?"),
         (["--classes", "city10"], "no row has any of the 10 classes (of 90 rows, labelled Dog, Siren, Bird)"),
         (["--head", "svc", "--set", "folds=0"], "--set folds: must be 2 or more, got 0"),
+        (["--head", "svc", "--set", "costs=[inf]"], "--set costs: must be finite, got inf"),
+        (["--head", "svc", "--set", f"costs=[1{'0' * 400}]"], "--set costs: whole numbers have at most 64 bits, got"),
+        (
+            ["--head", "svc", "--set", f"folds=[{{a=0x{'f' * 5000}}}]"],
+            "--set folds: whole numbers have at most 64 bits",
+        ),
         (["--head", "svc", "--set", "costs=[]"], "--set costs: takes one value or more like [1.0, 10.0]"),
         (["--head", "svc", "--set", "costs=['a']"], "--set costs: takes a list like [1.0, 10.0]"),
         (["--head", "svc", "--set", "gammas=[-0.1]"], "--set gammas: must be 0 or more, got -0.1"),

@@ -256,6 +256,19 @@ def test_samples_that_are_not_finite(tmp_path, value, channels, at):
         read_clip(path)
 
 
+@pytest.mark.parametrize("value", [1.1e12, -3e38])
+def test_samples_so_large_that_resampling_would_make_nan_of_them_are_refused(tmp_path, value):
+    samples = tone(1)
+    samples[100:104] = value, -value, value, value
+    with pytest.raises(InvalidSamplesError, match=r"sample 100 is .*, not between -1e\+12 and 1e\+12; export"):
+        read_clip(write(tmp_path / "a.wav", samples, 48_000, subtype="FLOAT"))
+
+
+def test_unscaled_integers_of_32_bits_are_read(tmp_path):
+    samples = np.resize(np.array([2**31 - 1, -(2**31)], np.float32), 48_000)
+    assert np.isfinite(read_clip(write(tmp_path / "a.wav", samples, 48_000, subtype="FLOAT")).waveform).all()
+
+
 def test_a_flac_damaged_in_the_middle(tmp_path):
     path = write(tmp_path / "a.flac", tone(10))
     content = bytearray(path.read_bytes())

@@ -191,6 +191,42 @@ def test_a_damaged_table_is_named(tmp_path, make, table, content):
     assert Path(table).name in str(caught.value)
 
 
+@pytest.mark.parametrize("fold", ["0", "11", "1.5", "-1", "1e1", "²", "٣", "9" * 400])
+def test_a_fold_of_urbansound8k_is_one_of_its_ten(tmp_path, fold):
+    urbansound8k(tmp_path)
+    row = f"7-3-1-0.wav,7,9,11,1,{fold},3,dog_bark"
+    (tmp_path / "metadata/UrbanSound8K.csv").write_text(
+        f"slice_file_name,fsID,start,end,salience,fold,classID,class\n{row}\n", encoding="utf-8"
+    )
+    with pytest.raises(FormatError, match="line 2: fold must be a whole number from 1 to 10, got"):
+        DATASETS["urbansound8k"].items(tmp_path)
+
+
+def csv_items(folder: Path, *rows: str) -> list[AudioItem]:
+    (folder / "sounds.csv").write_text("\n".join(["path,labels,fold,source", *rows]) + "\n")
+    return DATASETS["csv"].items(folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ('b.wav,"Dog;Siren,1,x', "cannot be read as CSV"),  # would take c.wav's row for a part of its label
+        ('b.wav,"Dog"x,1,x', "cannot be read as CSV"),
+        ("b.wav,Dog,,,Siren", "has more values than the table has columns"),  # which of them are labels?
+    ],
+)
+def test_a_row_of_which_nobody_knows_the_labels_is_refused_with_its_line(tmp_path, row, rule):
+    with pytest.raises(FormatError, match=f"sounds.csv, line 3: .*{rule}.*; .*unpack the data set again"):
+        csv_items(tmp_path, "a.wav,Cat,1,x", row, "c.wav,Cat,2,y")
+
+
+def test_a_table_as_spreadsheets_write_it_is_read(tmp_path):
+    found = csv_items(tmp_path, '"a, b.wav","Dog;""Siren""",1,"x"', "c.wav,Cat,2,y,,", "d.wav", "", 'e.wav, "Rain", ,')
+    assert [(i.key, i.mids, i.fold) for i in found] == [
+        ("a, b.wav", ("Dog", '"Siren"'), 1), ("c.wav", ("Cat",), 2), ("d.wav", (), None), ("e.wav", ("Rain",), None)
+    ]  # fmt: skip
+
+
 def test_what_a_data_set_tells_becomes_columns(tmp_path):
     import pyarrow.parquet as pq
 

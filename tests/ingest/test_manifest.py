@@ -7,7 +7,7 @@ import pytest
 
 from ingest.clip import AudioItem
 from ingest.errors import FormatError, UsageError
-from ingest.manifest import MANIFEST, read_items, write_manifest
+from ingest.manifest import MANIFEST, read_column, read_items, write_manifest
 
 
 def sounds(folder: Path) -> Path:
@@ -81,6 +81,18 @@ def test_a_parquet_file_of_something_else_is_named(tmp_path):
     pq.write_table(pa.table({"key": ["a"], "path": ["a.wav"]}), tmp_path / MANIFEST)
     with pytest.raises(FormatError, match="not a manifest"):
         read_items(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", [b"a-key", b"a-split"])
+def test_what_a_manifest_tells_is_utf8_or_it_is_refused(tmp_path, damaged):
+    told = AudioItem("a-key", tmp_path / "a.wav", "a", about={"split": "a-split"})
+    path = write_manifest(tmp_path, [told])
+    assert read_column(path, "split") == {"a-key": "a-split"}
+    content = path.read_bytes()
+    assert damaged in content
+    path.write_bytes(content.replace(damaged, b"\xff" + damaged[1:]))
+    with pytest.raises(FormatError, match="not a manifest"):
+        read_column(path, "split")
 
 
 def test_nothing_there_is_the_users_mistake(tmp_path):

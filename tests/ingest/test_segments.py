@@ -23,7 +23,7 @@ SEGMENTS = st.lists(
             id_, start_ms / 1000, (start_ms + length_ms) / 1000, tuple(mids)
         ),
         IDS,
-        st.integers(0, 10**7),
+        st.integers(0, 10**7) | st.integers(0, 10**10 - 10_001),
         st.integers(1, 10_000),
         st.lists(MIDS, min_size=1, max_size=4, unique=True),
     ),
@@ -47,7 +47,7 @@ def unquoted(s: Segment) -> str:
 
 def write(folder: Path, text: str, name: str = "list.csv") -> Path:
     path = folder / name
-    path.write_bytes(text.encode())
+    path.write_bytes(text.encode(errors="surrogateescape"))
     return path
 
 
@@ -109,7 +109,13 @@ def test_variants_in_the_wild(tmp_path, row, segment):
         ("abcdefghijk,zero,10", "the start must be seconds"),
         ("abcdefghijk,0,nan", "the end must be seconds"),
         ("abcdefghijk,-1,10", "the start must be seconds"),
+        ("abcdefghijk,0,10000000", "the end must be seconds, 0 or more and less than ten million"),
+        (f"abcdefghijk,0,{'9' * 400}", "the end must be seconds"),  # infinite, as a float
         ("abcdefghijk,10,10", "the end must come after the start"),
+        ('abcdefghijk,0,10,"/m/09x0r,/t/dd0', "the quotes do not close"),  # cut: another label, or one less
+        ('abcdefghijk,0,10,"/m/09x0r""/t/dd00088"', "a label must be"),
+        ("abcdefghijk,0,10,/m/09\x00x0r", "a label must be"),
+        ("abcdefghijk,0,10,/m/09\udc80x0r", "a label must be"),  # a byte that is not UTF-8
         ("first______,30,40", "the segment stands in the list already"),
         ("YTID,start,end", "the start must be seconds"),
     ],
@@ -118,6 +124,14 @@ def test_a_bad_row_is_reported_with_line_and_rule(tmp_path, row, rule):
     found = read_segments(write(tmp_path, f"first______,30.000,40\n{row}\nfirst______,31,41\n"))
     assert [s.key for s in found.segments] == ["first_______30000", "first_______31000"]
     assert [(bad.line, bad.rule[: len(rule)]) for bad in found.bad_rows] == ([(2, rule)] if rule else [])
+
+
+@pytest.mark.parametrize("character", ["x", "\ud7ff", "\x00", "\U000e0001", "'", "\\"])
+def test_a_bad_row_is_quoted_in_sixty_characters_whatever_they_are(tmp_path, character):
+    text = f"first______,30,40\n{character * 500}\nabc,{character},1"
+    for bad in read_segments(write(tmp_path, text)).bad_rows:
+        assert len(str(bad)) - len(f"line 2: {bad.rule}, got ''") <= len("...") + 60
+        assert str(bad).isprintable()
 
 
 def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path):
@@ -139,6 +153,7 @@ def test_strong_labels_become_segments_with_their_events(tmp_path):
         "b0RFKhbp_JA_30000\t2\t1\t/m/03m9d0z\n"
         "b0RFKhbp_JA_30000\t0.000\t1.0\t/m/03m9d0z\tNOT_PRESENT\n"
         "b0RFKhbp_JA_30000\t3\t4\t/m/03m9d0z\n"
+        "b0RFKhbp_JA_30000\t5\t6\t/m/03m\udc80d0z\n"
     )
     found = read_segments(write(tmp_path, text, "strong.tsv"))
     assert found.segments == [
@@ -147,7 +162,22 @@ def test_strong_labels_become_segments_with_their_events(tmp_path):
     ]
     assert found.strong["-_-_-_-_-_-_0"] == [StrongEvent(1.5, 2.0, "/m/03m9d0z")]
     assert len(found.strong["b0RFKhbp_JA_30000"]) == 3
-    assert [bad.line for bad in found.bad_rows] == [5, 6]
+    assert [bad.line for bad in found.bad_rows] == [5, 6, 8]
+
+
+def test_no_time_of_an_event_is_infinite(tmp_path):
+    text = f"a_0\t0\t1\t/m/1\na_0\t0\t{'9' * 400}\t/m/2\na_0\t0\t9999999.9\t/m/3\n"
+    found = read_segments(write(tmp_path, text, "strong.tsv"))
+    assert found.strong["a_0"] == [StrongEvent(0.0, 1.0, "/m/1"), StrongEvent(0.0, 9999999.9, "/m/3")]
+    assert [bad.line for bad in found.bad_rows] == [2]
+
+
+@pytest.mark.parametrize("clip_ms", ["30000300003000030000", "9" * 400, "9" * 5000])
+def test_a_clip_that_starts_beyond_every_video_has_no_events_under_a_key_of_their_own(tmp_path, clip_ms):
+    text = f"a_30000\t0\t1\t/m/1\na_{clip_ms}\t0\t1\t/m/2\n"
+    found = read_segments(write(tmp_path, text, "strong.tsv"))
+    assert [s.key for s in found.segments] == list(found.strong) == ["a_30000"]
+    assert [bad.line for bad in found.bad_rows] == [2]
 
 
 @given(segments=SEGMENTS)

@@ -27,9 +27,9 @@ def test_eight_bits_are_centred() -> None:
     assert to_mono(Chunk(np.array([[0], [128], [255]], np.uint8), 8_000)).tolist() == [-1, 0, 127 / 128]
 
 
-def test_what_is_no_number_is_silence() -> None:
-    samples = np.array([[0.5], [np.nan], [np.inf], [-np.inf]], np.float32)
-    assert to_mono(from_waveform(samples[:, 0], 16_000)).tolist() == [0.5, 0, 0, 0]
+def test_what_is_no_number_or_beyond_any_sound_is_silence() -> None:
+    samples = np.array([[0.5], [np.nan], [np.inf], [-np.inf], [2e12], [-1e300]])
+    assert to_mono(from_waveform(samples[:, 0], 16_000)).tolist() == [0.5, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("form", ["s16", "s16p", "flt", "fltp", "s32", "u8"])
