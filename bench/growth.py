@@ -5,6 +5,7 @@ that small jobs cost. Beyond it the cost has to be proportional. Draws build/gro
 
 Expected before measuring: 3 ms a file of one second, 11 s an hour of one file, both within a tenth of proportional
 from 100 files and from ten minutes on; peak memory 300 to 400 MB throughout, but for a list of the 10,000 files.
+Seen: as expected, but 170 MB for one file of a second, as the buffers between reading and encoding stay empty.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,8 @@ SECONDS = (1, 10, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)
 MOST = 1.15
 """The last step of a series may cost so many times what the step before it does, for the same amount."""
 MORE_MB = 100
+"""So much more memory may a hundred times the files, or a day instead of an hour, take. Smaller jobs do not fill the
+buffers between reading and encoding."""
 PICTURE = Path("build/growth.png")
 
 
@@ -69,16 +72,16 @@ def _write_files(path: Path, n: int) -> None:
 
 
 def _judged(what: str, points: list[Point]) -> list[Result]:
-    """What the last step costs for each one, beside the step before it; and the memory, beside the smallest run's."""
-    (first, *_, before, middle, last) = points
+    """What the last step costs for each one, beside the step before it; and the memory, beside where that began."""
+    *_, before, middle, last = points
     unit_ms = [1e3 * (b.cpu_s - a.cpu_s) / (b.amount - a.amount) for a, b in ((before, middle), (middle, last))]
-    grown = last.peak_mb - first.peak_mb
+    grown = last.peak_mb - before.peak_mb
     note = ", ".join(f"{point.amount:,}: {point.cpu_s:.1f} s" for point in points)
     return [
         Result(f"cost of {what}, at {last.amount:,}", unit_ms[1], unit_ms[0], "ms",
                f"within {MOST:g} of what it is at {middle.amount:,}", unit_ms[1] < MOST * unit_ms[0], note),
-        Result(f"peak memory, {last.amount:,} {what}", last.peak_mb, first.peak_mb, "MB",
-               f"within {MORE_MB} MB of {first.amount}", grown < MORE_MB),
+        Result(f"peak memory, {last.amount:,} {what}", last.peak_mb, before.peak_mb, "MB",
+               f"within {MORE_MB} MB of {before.amount:,}", grown < MORE_MB, f"{points[0].peak_mb:.0f} MB for 1"),
     ]  # fmt: skip
 
 

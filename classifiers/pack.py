@@ -13,7 +13,7 @@ from embeddings.tf import LiteWeights, import_keras, to_litert
 from ingest.errors import UsageError
 
 CARD_FILE = "card.md"
-MAX_BYTES = 10_000_000
+MAX_BYTES = 8_000_000
 """Of a bundle in data/models: what a clone should not have to wait for."""
 
 

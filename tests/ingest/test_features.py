@@ -65,6 +65,13 @@ def test_a_cut_tar_is_damage_after_what_it_still_holds(released, suffix):
     assert any("archive is cut" in str(error) for error in damage)
 
 
+@pytest.mark.parametrize("head", [b"\x1f\x8b\x08\x04" + bytes(6), b"\x1f\x8b\x08", b"\x1f\x8b", b"ustar"])
+def test_a_tar_that_ends_in_its_head_is_refused(tmp_path, head):
+    (tmp_path / "features.tar.gz").write_bytes(head)
+    with pytest.raises(UsageError, match="neither a folder nor a tar that can be read"):
+        list(read_features(tmp_path / "features.tar.gz"))
+
+
 def test_damage_is_named_and_the_rest_is_read(released):
     path = released / "bal_train" / "ab.tfrecord"
     content = bytearray(path.read_bytes())
