@@ -175,7 +175,7 @@ class Ledger:
         """The events of those of `keys` that have any. At most 30,000 keys."""
         marks = ",".join("?" * len(keys))
         found = self._db.execute(f"SELECT key, events FROM strong WHERE key IN ({marks})", tuple(keys))
-        return {row["key"]: [StrongEvent(*event) for event in json.loads(row["events"])] for row in found}
+        return {row["key"]: _events(row["events"]) for row in found}
 
     def reopen(self, failures: Iterable[str]) -> int:
         """Make the gone and failed segments of this run with one of these failures pending again. How many."""
@@ -358,7 +358,23 @@ def _row(found: sqlite3.Row) -> Row:
         ):
             raise TypeError(f"{segment!r:.80}")
         return Row(segment=segment, **{**values, "state": State(values["state"])})
-    except (ValueError, TypeError, IndexError, RecursionError) as error:
-        raise FormatError(
-            f"{FILE_NAME}: a row is damaged ({error}); move the file away, finished audio is adopted again"
-        ) from error
+    except _DAMAGE as error:
+        raise _damaged(error) from error
+
+
+def _events(text: Any) -> list[StrongEvent]:
+    try:
+        events = [StrongEvent(*event) for event in json.loads(text)]
+        if not all(type(e.start_s) is type(e.end_s) is float and type(e.mid) is str for e in events):
+            raise TypeError(f"{events!r:.80}")
+    except _DAMAGE as error:
+        raise _damaged(error) from error
+    return events
+
+
+_DAMAGE = (ValueError, TypeError, IndexError, RecursionError)
+"""What comes of a value that SQLite keeps and that no run wrote."""
+
+
+def _damaged(error: Exception) -> FormatError:
+    return FormatError(f"{FILE_NAME}: a row is damaged ({error}); move the file away, finished audio is adopted again")

@@ -158,6 +158,17 @@ def test_what_is_no_ledger_is_refused_in_one_line(tmp_path: Path) -> None:
         Ledger.open(tmp_path)
 
 
+@pytest.mark.parametrize("events", ["5", "[[1.0, 2.0]]", '[[1.0, "2", "/m/1"]]', "[", "null"])
+def test_damaged_events_are_named(tmp_path: Path, events: str) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.request(segments(1), split="", now=0.0)
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        db.execute("INSERT INTO strong VALUES (?, ?)", ("-id_0000000", events))
+    db.close()
+    with Ledger.open(tmp_path) as ledger, pytest.raises(FormatError, match="a row is damaged"):
+        ledger.strong(["-id_0000000"])
+
+
 def test_the_database_itself_refuses_what_cannot_be(tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         ledger.request(segments(1), split="", now=0)
