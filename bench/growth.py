@@ -15,10 +15,9 @@ from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.clips import shared_folder
 from bench.memory import SAMPLE_RATE, embed_command, measured_command, write_noise
 from bench.result import Result
-from embeddings.weights import look_up
+from bench.weights import yamnet_folder
 
 FILES = (1, 10, 100, 1_000, 10_000)
 SECONDS = (1, 10, 60, 600, 3_600, 6 * 3_600, 24 * 3_600)
@@ -41,10 +40,7 @@ class Point:
 
 def run() -> list[Result]:
     """With YAMNet; raises LookupError without its weights, or without room for a file of 24 hours."""
-    shared = shared_folder()
-    weights = shared / "models" if shared else None
-    if not look_up("yamnet.h5", weights):
-        raise LookupError("yamnet.h5 is not here; fetch it: earshot weights fetch yamnet.h5")
+    weights = yamnet_folder()
     with TemporaryDirectory() as name:
         folder = Path(name)
         if disk_usage(folder).free < 2 * 2 * SAMPLE_RATE * SECONDS[-1]:

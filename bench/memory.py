@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.clips import shared_folder
 from bench.result import Result
-from embeddings.weights import look_up
+from bench.weights import yamnet_folder
 
 GOAL_MB = 1000
 SAMPLE_RATE = 16_000
@@ -35,10 +34,7 @@ class Run:
 
 def run() -> list[Result]:
     """With YAMNet; raises LookupError without its weights."""
-    shared = shared_folder()
-    weights = shared / "models" if shared else None
-    if not look_up("yamnet.h5", weights):
-        raise LookupError("yamnet.h5 is not here; fetch it: earshot weights fetch yamnet.h5")
+    weights = yamnet_folder()
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_noise(folder / "short" / "file.wav", 10)

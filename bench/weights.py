@@ -20,6 +20,15 @@ def weights_folder() -> Path | None:
     return shared / "models" if shared else None
 
 
+def yamnet_folder() -> Path | None:
+    """Where YAMNet's weights are, None for the cache; raises LookupError without them."""
+    from embeddings.weights import look_up
+
+    if not look_up("yamnet.h5", folder := weights_folder()):
+        raise LookupError("yamnet.h5 is not here; fetch it: earshot weights fetch yamnet.h5")
+    return folder
+
+
 def random_vggish_weights() -> "Weights":
     from embeddings.vggish_model import LAYERS
 

@@ -146,7 +146,7 @@ def average(cores: list[Any], dim: int) -> Any:
 class _Trunk:
     """What branches look at: the last layer's output, or each one's.
 
-    With `batch_norm`, [scaled, mask] must be 0 outside the mask.
+    With `batch_norm`, inputs must be 0 outside the mask.
     """
 
     def __init__(self, settings: GraphSettings) -> None:
@@ -187,8 +187,8 @@ class _Trunk:
 
 
 def _normalised_dense(dense: Any, normalise: Any) -> Any:
-    """Both layers as one, in training, for a tenth of the time: the moments of what a linear layer gives follow from
-    those of its inputs, which are few, so that no pass over its outputs is needed. Moving moments are left alone.
+    """Both layers as one, in training: the moments of what a linear layer gives follow from those of its inputs, which
+    are few, so that no pass over its outputs is needed. Moving moments are left alone: `Graph.settle` sets them.
     """
     keras = import_keras()
     ops = keras.ops

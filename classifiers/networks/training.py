@@ -109,8 +109,11 @@ def best_epochs(
     Training ends when it has not been lower for `patience` epochs.
     """
     losses: list[float] = []
+    correlation = scaling.correlation(learn.vectors, learn.mask) if settings.batch_norm else None
 
     def worse(epoch: int) -> bool:
+        if correlation is not None:
+            graph.settle(correlation)
         losses.append(_loss_on(graph, held_out, scaling))
         return epoch - (int(np.argmin(losses)) + 1) >= settings.patience
 

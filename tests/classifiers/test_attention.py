@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.networks import attention
+from classifiers.networks import attention, training
 from classifiers.networks.attention import fit_core, settings_for
 from classifiers.networks.attention_graph import _normalised_dense, average
 from classifiers.networks.keras_head import InputScaling
@@ -139,6 +139,24 @@ def test_batch_norm_is_settled_on_clean_patches() -> None:
 def test_early_stopping_chooses_the_epochs_on_held_out_sources() -> None:
     head = fit_head("decision", make_data(), 0, changes={**SMALL, "epochs": 300, "patience": 2})
     assert 1 <= head.settings["chosen"]["epochs"] < 300
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_early_stopping_judges_batch_norm_as_it_will_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training leaves its moments alone, so that they must be settled before each look at what is held out."""
+    seen: list[Any] = []
+
+    def look(graph: Any, data: TrainingData, scaling: InputScaling) -> float:
+        seen.append(np.array(graph.core.get_layer("normalise").moving_variance))
+        return float(len(seen))
+
+    monkeypatch.setattr(training, "_loss_on", look)
+    fit_head("attention", make_data("multi", n=24), 0, changes={**HYBRID, "min_steps": 20, "patience": 2})
+    assert len(seen) == 3
+    assert all((variance != 1).all() for variance in seen)
+    assert not np.array_equal(seen[0], seen[1])
 
 
 @pytest.mark.tensorflow
