@@ -29,6 +29,8 @@ SCHEMA = pa.schema(
 )
 """`vectors` holds the patches row by row, little-endian, in the dtype of the store's spec."""
 
+_LENGTH_BYTES = 4
+"""Before each row's vectors, in Parquet's plain form."""
 ROW_GROUP_BYTES = 16 << 20
 """Vectors in a row group: what a writer holds before it writes, and a reader reads at a time."""
 
@@ -185,6 +187,32 @@ class PartWriter:
         table = pa.table(columns, schema=SCHEMA)
         self._file.write_table(table, row_group_size=max(1, len(table)))
         self._written += len(table)
+
+
+def vectors_of(group: Any) -> Any:
+    """The metadata of the column `vectors`, from those of its row group."""
+    return group.column(group.num_columns - 1)
+
+
+def require_room(group: Any, n_patches: npt.NDArray[np.int32], dtype: np.dtype[Any], dim: int) -> None:
+    """Refuse rows that tell of more patches than their bytes can hold, before memory is made for them.
+
+    Args:
+        group: the metadata of their row group.
+    Raises:
+        FormatError: so it is, or a row has no patch.
+    """
+    column = vectors_of(group)
+    if not len(n_patches) or any("DICTIONARY" in encoding for encoding in column.encodings):
+        return  # the latter is not as we write it, and its bytes do not tell of its rows
+    plain = column.compression == "UNCOMPRESSED"
+    held = column.total_compressed_size if plain else column.total_uncompressed_size
+    told = int(n_patches.sum(dtype=np.int64)) * dim * dtype.itemsize
+    if n_patches.min() < 1 or told > held - _LENGTH_BYTES * len(n_patches):
+        raise FormatError(
+            f"{len(n_patches)} rows tell of {n_patches.min()} to {n_patches.max()} patches of {dim} {dtype.name} "
+            f"values, and have {held} bytes in all"
+        )
 
 
 def read_patches(chunk: Any, n_patches: npt.NDArray[np.int32], dtype: np.dtype[Any], dim: int) -> npt.NDArray[Any]:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from embeddings.columns import to_numbers, to_tuples
 from embeddings.encoders import EncoderSpec
 from embeddings.mapped import zeros
-from embeddings.part import SCHEMA, PartWriter, read_patches, stored_dtype
+from embeddings.part import SCHEMA, PartWriter, read_patches, require_room, stored_dtype, vectors_of
 from embeddings.table import EmbeddingTable
 from ingest.arrow_folder import ArrowFolder
 from ingest.errors import FormatError, SpecMismatchError, UsageError
@@ -122,7 +122,7 @@ class EmbeddingStore:
         Raises:
             FormatError: a part is damaged, a row's bytes do not fit the spec, or a key stands twice.
         """
-        return self._fill(self._row_groups(), to_numbers(self._column("n_patches", self.parts())))
+        return self._fill(self._row_groups(), self._n_patches())
 
     def tables(self) -> Iterator[EmbeddingTable]:
         """The rows of `load`, one row group at a time: for stores larger than memory."""
@@ -152,8 +152,29 @@ class EmbeddingStore:
     def _row_groups(self) -> Iterator[tuple[str, Any]]:
         for part in self.parts():
             with self._opened(part) as file, self._as_format_error(part):
-                for group in range(file.num_row_groups):
-                    yield part, file.read_row_group(group)
+                for number in range(file.num_row_groups):
+                    group = file.read_row_group(number)
+                    self._checked(part, file.metadata.row_group(number), group.column("n_patches"))
+                    yield part, group
+
+    def _n_patches(self) -> npt.NDArray[np.int32]:
+        """Of all rows; what a row tells is bounded by the bytes of its part before anybody makes memory for it."""
+        counts = [np.zeros(0, np.int32)]
+        for part in self.parts():
+            with self._opened(part) as file, self._as_format_error(part):
+                for number in range(file.num_row_groups):
+                    column = file.read_row_group(number, ["n_patches"]).column(0)
+                    counts.append(self._checked(part, file.metadata.row_group(number), column))
+        return np.concatenate(counts)
+
+    def _checked(self, part: str, group: Any, n_patches: Any) -> npt.NDArray[np.int32]:
+        """The patches of a row group's rows. group: its metadata."""
+        counts: npt.NDArray[np.int32] = to_numbers(n_patches)
+        try:
+            require_room(group, counts, stored_dtype(self.spec), self.spec.dim)
+        except FormatError as error:
+            raise FormatError(f"{self.folder.at(part)}: {error}; delete this part and make it again") from error
+        return counts
 
     def _column(self, name: str, parts: Sequence[str]) -> Any:
         chunks: list[Any] = []
@@ -212,15 +233,19 @@ class EmbeddingStore:
     def _opened(self, part: str) -> Iterator[Any]:
         with ExitStack() as stack:
             with self._as_format_error(part):
-                file = stack.enter_context(pq.ParquetFile(stack.enter_context(self.folder.source(part))))
-                held = sum(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
-                if held != file.metadata.num_rows:
+                source = stack.enter_context(self.folder.source(part))
+                file = stack.enter_context(pq.ParquetFile(source))
+                groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+                if (held := sum(group.num_rows for group in groups)) != file.metadata.num_rows:
                     raise pa.ArrowInvalid(f"its end tells of {file.metadata.num_rows} rows, its groups of {held}")
             if not file.schema_arrow.equals(SCHEMA):
                 raise FormatError(
                     f"{self.folder.at(part)}: columns must be {', '.join(SCHEMA.names)}, got "
                     f"{', '.join(file.schema_arrow.names)}; take this file out of the store"
                 )
+            with self._as_format_error(part):
+                if (told := sum(vectors_of(group).total_compressed_size for group in groups)) > source.size():
+                    raise pa.ArrowInvalid(f"its end tells of {told} bytes of vectors, and it has {source.size()}")
             yield file
 
     @contextmanager

@@ -8,13 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embeddings.embedding import Embedding
 from embeddings.encoders import EncoderSpec
-from embeddings.part import PartWriter
+from embeddings.part import SCHEMA, PartWriter
 from embeddings.store import EmbeddingStore, EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 
@@ -242,6 +244,28 @@ def test_rows_whose_bytes_do_not_fit_are_named(tmp_path: Path) -> None:
     (tmp_path / "away").rename(tmp_path / "part-0.parquet")
     with pytest.raises(FormatError, match=r"part-0\.parquet: a row has 2 patches of 4 float32 values, but 40 bytes"):
         store.load()
+
+
+@pytest.mark.parametrize("told", [1 << 30, 1_000, 0, -1])
+def test_a_damaged_number_of_patches_is_refused_before_memory_is_made_for_it(
+    told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = EmbeddingStore.create(tmp_path, a_spec())
+    with store.writer("0") as writer:
+        for i in range(20):
+            writer.append(a_row(f"k{i}"))
+    part = tmp_path / "part-0.parquet"
+    rows = pq.read_table(part)
+    counts = pa.array([told, *rows.column("n_patches").to_pylist()[1:]], pa.int32())
+    rows = rows.set_column(rows.schema.get_field_index("n_patches"), SCHEMA.field("n_patches"), counts)
+    made: list[object] = []
+    monkeypatch.setattr("embeddings.store.zeros", lambda *args: made.append(args))
+    for codec in ("NONE", "ZSTD"):
+        pq.write_table(rows, part, compression=codec, use_dictionary=False)
+        for read in (store.load, lambda: list(store.tables())):
+            with pytest.raises(FormatError, match=r"part-0\.parquet: 20 rows tell of .* patches of .*make it again"):
+                read()
+    assert not made
 
 
 def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
