@@ -77,11 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     terminated: list[int] = []
     try:
         with _heeding_signals(terminated):
-            result = earshot.main(args=argv, prog_name="earshot", standalone_mode=False)
+            result = _run(argv)
         sys.exit(result or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(0)
     except click.ClickException as error:
         _leave(error.format_message().replace("\n", " "), 2, debug)
     except (click.Abort, KeyboardInterrupt):
@@ -97,6 +94,16 @@ def main(argv: list[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or str(error).replace("\n", " ")
         _leave(f"{where}{reason}; check that the place exists, may be written and has room", 1, debug)
+
+
+def _run(argv: list[str]) -> int | None:
+    """A command group without a command shows its help."""
+    try:
+        result: int | None = earshot.main(args=argv, prog_name="earshot", standalone_mode=False)
+        return result
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
 
 
 class _Ended(KeyboardInterrupt):

@@ -10,7 +10,6 @@ card.md, report.html    for people
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
 from ingest.class_sets import ClassSet
 from ingest.errors import EarshotError, FormatError, SpecMismatchError, UsageError
+from ingest.files import atomic_folder
 from ingest.foreign import checked
 
 FORMAT_VERSION = 1
@@ -330,12 +330,7 @@ def save_bundle(
         UsageError: the folder holds something else.
     """
     check_free(folder)
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    temporary.mkdir()
-    try:
+    with atomic_folder(folder) as temporary:
         head.save(temporary)
         np.save(temporary / SOURCES_FILE, np.unique(_hashes(sources)))
         for name, text in pages.items():
@@ -344,12 +339,6 @@ def save_bundle(
             shutil.copyfile(pca, temporary / PCA_FILE)
         write_sums(temporary)
         (temporary / MODEL_FILE).write_text(json.dumps(info.to_json(), indent=2) + "\n")
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def check_free(folder: Path) -> None:

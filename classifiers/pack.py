@@ -11,6 +11,7 @@ from classifiers.heads import HeadRow, head_row
 from embeddings.litert import open_interpreter
 from embeddings.tf import LiteWeights, import_keras, to_litert
 from ingest.errors import UsageError
+from ingest.files import atomic_folder
 
 CARD_FILE = "card.md"
 MAX_BYTES = 8_000_000
@@ -36,19 +37,12 @@ def pack(folder: Path, out: Path, weights: LiteWeights = "float32") -> int:
     if out.resolve() == folder.resolve():
         raise UsageError(f"--out: {out} is the model itself, and would lose its full form; name another folder")
     check_free(out)
-    temporary = out.absolute().with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with atomic_folder(out) as temporary:
         for name in (SOURCES_FILE, PCA_FILE, CARD_FILE, MODEL_FILE):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, temporary / name)
         _write_light(folder, temporary / row.light_file, row, weights)
         write_sums(temporary)
-        shutil.rmtree(out, ignore_errors=True)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return bundle_bytes(out)
 
 

@@ -1,12 +1,9 @@
 """Touches the disk: a store in forms that others read: AudioSet's tfrecords, plain Parquet, npz."""
 
 import json
-import os
 import re
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +14,7 @@ from embeddings.encoders import EncoderSpec
 from embeddings.store import EmbeddingStore
 from embeddings.table import EmbeddingTable
 from ingest.errors import UsageError
-from ingest.files import atomic_path
+from ingest.files import atomic_folder, atomic_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ def export_tfrecord(store: EmbeddingStore, out: Path) -> Exported:
         return serialize_example(SegmentFeatures(segment, table.vectors[row][table.mask[row]]))
 
     files = 0
-    with _atomic_folder(out) as folder:
+    with atomic_folder(out) as folder:
         file_of = _file_names(folder)
         order = sorted(range(len(table)), key=lambda row: (file_of(ids[row]), ids[row], table.start_s[row]))
         for name, rows in groupby(order, key=lambda row: file_of(ids[row])):
@@ -190,17 +187,6 @@ def _ignores_case(folder: Path) -> bool:
         return (folder / "CASE-PROBE").exists()
     finally:
         probe.unlink()
-
-
-@contextmanager
-def _atomic_folder(folder: Path) -> Iterator[Path]:
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _texts(values: list[str]) -> np.ndarray:

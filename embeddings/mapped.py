@@ -4,10 +4,11 @@ The file has no name, so nothing is left when the process ends, however it ends.
 it likes: they count as cache, not as memory in use.
 """
 
+import errno
 import math
 import os
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy.typing as npt
 IN_MEMORY_BYTES = 1 << 29
 """Vectors up to this size lie in memory: half a gigabyte is AudioSet's balanced split twenty times over."""
 COPIED_BYTES = 1 << 25
+_CANNOT_CLAIM = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems say that do not know how."""
 
 
 def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path | None = None) -> npt.NDArray[Any]:
@@ -23,11 +26,28 @@ def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path | None = No
 
     Args:
         folder: where the file is made; the system's folder for temporary files (TMPDIR) when None or not writable.
+    Raises:
+        OSError: it has no room for all of it. Found out later, by writing to the array, that would end the process.
     """
-    if math.prod(shape) * np.dtype(dtype).itemsize <= IN_MEMORY_BYTES:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size <= IN_MEMORY_BYTES:
         return np.zeros(shape, dtype)
-    with TemporaryFile(dir=folder if folder and os.access(folder, os.W_OK) else None) as file:
+    place = folder if folder and os.access(folder, os.W_OK) else Path(gettempdir())
+    with TemporaryFile(dir=place) as file:
+        _claim(file.fileno(), size, place)
         return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def _claim(descriptor: int, size: int, place: Path) -> None:
+    """Have the disk set room aside, where it can."""
+    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in _CANNOT_CLAIM:
+            error.filename = str(place)
+            raise
 
 
 def take(array: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:

@@ -1,10 +1,14 @@
-"""Touches the disk: files that appear whole or not at all."""
+"""Touches the disk: files and folders that appear whole or not at all."""
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -14,11 +18,58 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Synced to disk before the rename, so that not even a power cut leaves half a file under the final name. Two writers
     on different machines do not share the temporary name, though they may have the same process number.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _beside(path, "tmp")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        with _naming(path):
+            yield temporary
+            _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, which takes its place when the block ends well and is removed when it does not.
+
+    Its files are synced to disk first. What stood at `folder` stays until then, and is back when the last step fails or
+    is interrupted; `kill -9` between two renames leaves it as `.<name>.<process>-<token>.old`.
+    """
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = _beside(folder, "tmp"), _beside(folder, "old")
+    try:
+        temporary.mkdir()
+        with _naming(folder):
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    _sync(path)
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}")
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """The system's error of a full disk does not say which: the message should."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            error.filename = str(path)
+        raise

@@ -44,6 +44,22 @@ def test_an_error_of_the_disk_is_one_line_and_exit_1(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("args", [["models"], ["models", "list"]])
+def test_an_answer_that_finds_no_room_is_one_line_and_exit_1(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", *args],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "No space left on device" in done.stderr
+
+
 def test_debug_adds_the_traceback() -> None:
     assert "Traceback" in run("--debug", "predict", "/no/such/model", "a.wav").stderr
 

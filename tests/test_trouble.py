@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from embeddings.mapped import zeros
 from embeddings.store import EmbeddingStore
+from ingest.features import read_features
+from ingest.labels import load_labels
 from ingest.ledger import Ledger, State
+from ingest.segments import Segment
+from ingest.tfrecord import SegmentFeatures, serialize_example, write_records
 from tests.embeddings.test_crash import start as start_embed
 from tests.embeddings.test_crash import write_folder
 from tests.embeddings.test_embed import rows_of
@@ -83,6 +88,36 @@ def left_behind(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith("lock")]
 
 
+@pytest.fixture(scope="module")
+def features(clips: Path) -> Path:
+    """Three hundred segments in AudioSet's released form: more than the small disk has room for."""
+    rng, mids = np.random.default_rng(0), load_labels().audioset
+    folder = clips.parent / "features" / "eval"
+    folder.mkdir(parents=True)
+    rows = [
+        SegmentFeatures(
+            Segment(f"id{i:09}", i, i + 10.0, mids[i % 2 : i % 2 + 1]), rng.integers(0, 256, (10, 128), np.uint8)
+        )
+        for i in range(300)
+    ]
+    with (folder / "00.tfrecord").open("wb") as file:
+        write_records(file, map(serialize_example, rows))
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def feature_store(features: Path) -> Path:
+    assert earshot("ingest", "features", features, "--out", features.parent / "vectors").returncode == 0
+    return features.parent / "vectors"
+
+
+@pytest.fixture(scope="module")
+def model(store: Path) -> Path:
+    done = earshot("train", store, "--head", "logistic", "--protocol", "none", "--out", store.parent / "model")
+    assert done.returncode == 0, done.stderr
+    return store.parent / "model"
+
+
 def command_lines(clips: Path, store: Path, out: Path) -> dict[str, list[object]]:
     return {
         "ingest folder": ["ingest", "folder", clips.parent / "in", "--out", out],
@@ -106,7 +141,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_same_command_goes_on(
     command = command_lines(clips, store, place / "out")[name]
     done = earshot(*command)
     assert done.returncode == 1, done.stderr
-    assert "room" in last_line(done)
+    assert "room" in last_line(done) and str(place) in last_line(done)
     kept = [path for path in left_behind(place) if path.name not in ("others", "spec.json", "about.parquet")]
     assert not kept
     resize(64 << 10)
@@ -114,6 +149,54 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_same_command_goes_on(
     assert done.returncode == 0, done.stderr
     if name == "embed":
         assert rows_of(place / "out") == rows_of(store)
+
+
+@pytest.mark.parametrize("name", ["ingest features", "export tfrecord", "evaluate", "compare", "pack", "plot"])
+def test_other_writers_on_a_full_disk(  # noqa: PLR0917 - pytest passes them all by name
+    name: str,
+    clips: Path,
+    store: Path,
+    features: Path,
+    feature_store: Path,
+    model: Path,
+    disk: tuple[Path, Callable[[int], None]],
+) -> None:
+    place, resize = disk
+    left = 40 << 10 if name in ("ingest features", "export tfrecord") else 0
+    (place / "others").write_bytes(b"\0" * ((256 << 10) - left))
+    out = place / "out"
+    command: list[object] = {
+        "ingest features": ["ingest", "features", features, "--out", out],
+        "export tfrecord": ["export", feature_store, "--format", "tfrecord", "--out", out],
+        "evaluate": ["evaluate", model, store, "--report", out / "report.html"],
+        "compare": ["compare", store, "--heads", "logistic", "--protocol", "split", "--out", out],
+        "pack": ["models", "pack", model, "--out", out],
+        "plot": ["plot", clips.parent / "in" / "low" / "0.wav", "--out", out / "sound.png"],
+    }[name]
+    done = earshot(*command)
+    assert done.returncode == 1, done.stderr
+    assert "room" in last_line(done) and str(place) in last_line(done)
+    assert {path.name for path in left_behind(place)} <= {"others", "spec.json"}
+    resize(64 << 10)
+    done = earshot(*command)
+    assert done.returncode == 0, done.stderr
+    if name == "export tfrecord":
+        assert [row.segment for row in read_features(out)] == [row.segment for row in read_features(features)]
+    if name == "ingest features":
+        assert rows_of(out) == rows_of(feature_store)
+
+
+def test_vectors_that_find_no_room_are_refused_and_end_no_process(
+    disk: tuple[Path, Callable[[int], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, resize = disk
+    monkeypatch.setattr("embeddings.mapped.IN_MEMORY_BYTES", 0)
+    with pytest.raises(OSError, match="No space left") as caught:
+        zeros((1 << 20,), np.uint8, place)
+    assert caught.value.filename == str(place)
+    assert not left_behind(place)
+    resize(2048)
+    assert not zeros((1 << 20,), np.uint8, place).any()
 
 
 def test_ingest_on_a_full_disk_stops_and_goes_on_when_there_is_room(
