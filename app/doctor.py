@@ -25,7 +25,11 @@ OLD_YTDLP_DAYS = 60
 LITTLE_DISK, NO_DISK = 10e9, 200e6
 """Bytes. Balanced is some 4 GB as FLAC; under the second not even a model can be written."""
 TENSORFLOW_TIMEOUT_S = 120.0
-_TRY_TENSORFLOW = (sys.executable, "-c", "import tensorflow; print(tensorflow.__version__)")
+_TRY_TENSORFLOW = """
+import tensorflow
+gpus = len(tensorflow.config.list_physical_devices("GPU"))
+print(tensorflow.__version__, "with", f"{gpus} GPUs" if gpus > 1 else "a GPU" if gpus else "no GPU")
+"""
 
 PACKAGES = {
     "numpy": "everything",
@@ -99,7 +103,7 @@ def check_packages(packages: dict[str, str]) -> Check:
 
 
 def check_tensorflow(
-    command: tuple[str, ...] = (sys.executable, "-c", "import tensorflow as t; print(t.__version__)"),
+    command: tuple[str, ...] = (sys.executable, "-c", _TRY_TENSORFLOW),
 ) -> Check:
     """Tried in a process of its own: an import that crashes or hangs must not take this one along."""
     fails = "VGGish, and training the attention heads"

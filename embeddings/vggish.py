@@ -12,9 +12,11 @@ import numpy as np
 
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderRow, EncoderSettings, EncoderSpec
+from embeddings.gpu import CPU_BATCH, require_bfloat16, vggish_batch
 from embeddings.litert import LiteRtModel, converted_model
 from embeddings.logmel import FRAMES_PER_S, Patches, log_mel_patches
 from embeddings.pca import Pca, load_pca
+from embeddings.tf import seen_gpus
 from embeddings.vggish_model import DIM, Floats, VggishGraph, read_checkpoint
 from embeddings.weights import find_weights
 from ingest.clip import Waveform
@@ -24,8 +26,8 @@ PCA_NAME = "vggish_pca_params.npz"
 LOG_OFFSET = 0.01
 INT8_VERSION = 1  # of what vggish_model converts
 
-TENSORFLOW_BATCH, LITERT_BATCH = 32, 8
-"""Patches in one call that are near the best speed of each engine."""
+LITERT_BATCH = 8
+"""Patches in one call that are near its best speed; for TensorFlow see `embeddings.gpu`."""
 
 Graph = Callable[[Patches], Floats]
 """Log-mel patches float32 [n, 96, 64] -> raw embeddings float32 [n, 128]; may be called from several threads."""
@@ -35,7 +37,7 @@ class Vggish:
     """An `Encoder`; see there. All methods may be called from several threads at once."""
 
     def __init__(
-        self, spec: EncoderSpec, graph: Graph, pca: Pca | None = None, *, batch_patches: int = TENSORFLOW_BATCH
+        self, spec: EncoderSpec, graph: Graph, pca: Pca | None = None, *, batch_patches: int = CPU_BATCH
     ) -> None:
         self.spec, self._graph, self._pca, self.batch_patches = spec, graph, pca, batch_patches
         self._hop_frames = round(spec.hop_s * FRAMES_PER_S)
@@ -69,6 +71,7 @@ def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
 
     Raises:
         WeightsError: the weights are missing or do not fit.
+        UsageError: bfloat16, and the GPU has none.
     """
     found = {name: find_weights(name, settings.weights_dir) for name in row.weights}
     pca = load_pca(found[PCA_NAME][0], dim_in=DIM) if PCA_NAME in found else None
@@ -77,7 +80,12 @@ def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
     spec = row.spec(precision=precision, weights={name: sha256 for name, (_, sha256) in found.items()})
     if precision == "int8":
         return int8_vggish(spec, int8_file(checkpoint, sha256), pca, threads=settings.threads)
-    return Vggish(spec, VggishGraph(read_checkpoint(checkpoint), precision=precision, threads=settings.threads), pca)
+    weights, gpus = read_checkpoint(checkpoint), seen_gpus()
+    if precision == "bfloat16":
+        require_bfloat16(gpus)
+    graph = VggishGraph(weights, precision=precision, threads=settings.threads)
+    spec = replace(spec, engine=f"{spec.engine} on {gpus[0].name}" if gpus else spec.engine)
+    return Vggish(spec, graph, pca, batch_patches=vggish_batch(gpus))
 
 
 def int8_file(checkpoint: Path, sha256: str) -> Path:

@@ -106,6 +106,7 @@ class VggishGraph:
         v1 = tensorflow.compat.v1
         dtype = tensorflow.as_dtype(precision)
         config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=-1)
+        config.gpu_options.allow_growth = True  # a session has options of its own
         with tensorflow.Graph().as_default() as graph:
             patches = v1.placeholder(tensorflow.float32, (None, PATCH_FRAMES, BANDS))
             variables = {

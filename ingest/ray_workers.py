@@ -32,6 +32,7 @@ class _Worker:
 
     def load(self, folder: str, load: Callable[..., Any], *args: Any) -> list[tuple[str, int, str]]:
         """What was warned of on the way: logger, level, message. Relative paths begin at `folder`, where it exists."""
+        _hide_gpus_of_others()
         with suppress(OSError):
             os.chdir(folder)
         warnings = _Warnings()
@@ -55,6 +56,15 @@ class _Worker:
             if (now := time.monotonic()) - told_at >= TELL_EVERY_S:
                 told_at = now
                 yield False, said
+
+
+def _hide_gpus_of_others() -> None:
+    """A worker that was given no GPU sees none. Ray hides them only from those that were given one, and each worker
+    that takes its part all the same has half a gigabyte of it."""
+    import ray
+
+    if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
 class _Warnings(logging.Handler):

@@ -33,7 +33,11 @@ def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decora
             help="The cluster's head. Default: RAY_ADDRESS, else the Ray of this machine, else one for this run.",
         ),
         click.option(
-            "--gpus-per-worker", type=click.FloatRange(0), default=0.0, metavar="N", help="GPUs of each Ray actor."
+            "--gpus-per-worker",
+            type=click.FloatRange(0),
+            default=0.0,
+            metavar="N",
+            help="GPUs of each Ray actor, or a share of one; without it they use none.",
         ),
         click.option(
             "--stall-limit",

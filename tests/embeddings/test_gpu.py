@@ -1,0 +1,87 @@
+"""What is chosen where TensorFlow sees a GPU, with a stand-in for TensorFlow: none was at hand to run it on."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import embeddings.tf
+from embeddings.gpu import CPU_BATCH, GPU_BATCH, Gpu, prepare, require_bfloat16, vggish_batch
+from ingest.errors import UsageError
+
+
+class FakeTensorFlow:
+    """devices: name -> compute capability."""
+
+    def __init__(self, devices: dict[str, tuple[int, int] | None], *, at_work: bool = False) -> None:
+        self.devices = {name: SimpleNamespace(name=f"/physical_device:{name}") for name in devices}
+        self.grows: list[str] = []
+        self.tf32 = True
+        self.options: dict[str, bool] = {}
+
+        def set_memory_growth(device: Any, grows: bool) -> None:
+            if at_work:
+                raise RuntimeError("Physical devices cannot be modified after being initialized")
+            self.grows += [device.name] * grows
+
+        def details(device: Any) -> dict[str, object]:
+            capability = devices[device.name.rpartition(":")[2]]
+            return {"device_name": "NVIDIA Test", "compute_capability": capability} if capability else {}
+
+        experimental = SimpleNamespace(
+            set_memory_growth=set_memory_growth,
+            get_device_details=details,
+            enable_tensor_float_32_execution=lambda on: setattr(self, "tf32", on),
+        )
+        optimizer = SimpleNamespace(
+            get_experimental_options=lambda: dict(self.options), set_experimental_options=self.options.update
+        )
+        self.config = SimpleNamespace(
+            list_physical_devices=lambda kind: list(self.devices.values()),
+            experimental=experimental,
+            optimizer=optimizer,
+        )
+
+
+def test_without_a_gpu_nothing_is_touched() -> None:
+    tensorflow = FakeTensorFlow({})
+    assert prepare(tensorflow) == ()
+    assert tensorflow.tf32 and not tensorflow.grows
+    assert vggish_batch(()) == CPU_BATCH
+    require_bfloat16(())
+
+
+def test_a_gpu_is_shared_exact_and_asked_in_larger_batches() -> None:
+    tensorflow = FakeTensorFlow({"0": (9, 0), "1": None})
+    gpus = prepare(tensorflow)
+    assert gpus == (Gpu("NVIDIA Test", (9, 0)), Gpu("/physical_device:1", None))
+    assert tensorflow.grows == ["/physical_device:0", "/physical_device:1"]
+    assert not tensorflow.tf32
+    assert vggish_batch(gpus) == GPU_BATCH > CPU_BATCH
+
+
+def test_a_gpu_that_is_at_work_already_is_used_as_it_is() -> None:
+    assert prepare(FakeTensorFlow({"0": (8, 6)}, at_work=True)) == (Gpu("NVIDIA Test", (8, 6)),)
+
+
+def test_bfloat16_is_refused_where_the_gpu_has_none() -> None:
+    require_bfloat16([Gpu("new", (8, 0)), Gpu("old", (7, 5))])
+    require_bfloat16([Gpu("unknown")])
+    with pytest.raises(UsageError, match=r"--precision bfloat16: .*, old has 7\.5; .*CUDA_VISIBLE_DEVICES"):
+        require_bfloat16([Gpu("old", (7, 5))])
+
+
+@pytest.mark.parametrize("devices", [{}, {"0": (8, 0)}])
+def test_products_that_may_be_rounded_are_on_a_gpu_too(
+    devices: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensorflow = FakeTensorFlow(devices)
+    gpus = prepare(tensorflow)
+    exact = tensorflow.tf32
+    monkeypatch.setattr(embeddings.tf, "import_tensorflow", lambda: tensorflow)
+    monkeypatch.setattr(embeddings.tf, "seen_gpus", lambda: gpus)
+    with embeddings.tf.bfloat16_products():
+        assert tensorflow.tf32
+        assert tensorflow.options == {"auto_mixed_precision_onednn_bfloat16": True}
+    assert tensorflow.tf32 == exact
+    assert tensorflow.options == {"auto_mixed_precision_onednn_bfloat16": False}
