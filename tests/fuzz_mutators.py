@@ -232,15 +232,18 @@ def npz_array(data: bytes, rng: Random) -> bytes:
 
 def npy_array(data: bytes, rng: Random) -> bytes:
     """The same for a file of one array."""
-    try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception:
-        return data
+    change: Callable[[Any], Any] = rng.choice((
+        lambda array: array.astype("f8"),
+        lambda array: array.reshape(-1)[:0],
+        lambda array: array[..., None],
+        lambda array: array.astype("U8"),
+        lambda array: np.array(3),
+    ))  # fmt: skip
     buffer = io.BytesIO()
-    np.save(
-        buffer,
-        rng.choice((array.astype("f8"), array.reshape(-1)[:0], array[..., None], array.astype("U8"), np.array(3))),
-    )
+    try:
+        np.save(buffer, change(np.load(io.BytesIO(data), allow_pickle=False)))
+    except Exception:  # damaged by an earlier mutation
+        return data
     return buffer.getvalue()
 
 

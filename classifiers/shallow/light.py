@@ -14,8 +14,6 @@ import numpy.typing as npt
 from classifiers.shallow.pooling import Floats
 
 Arrays = dict[str, npt.NDArray[Any]]
-MOST_DEPTH = 10_000
-"""No tree is so deep: a file in which a walk takes longer is damaged."""
 
 
 def transform(arrays: Arrays, features: Floats) -> Floats:
@@ -186,20 +184,35 @@ def _leaf_values(a: Arrays, x: Floats) -> Floats:
     """[n, trees, classes]: where each row ends in each tree. Trees compare in float32, as scikit-learn's do.
 
     Raises:
-        ValueError: a node leads out of the trees, or back; the arrays are damaged.
+        ValueError: the arrays are damaged.
     """
-    for name, end in (("roots", len(a["values"])), ("left", len(a["values"])), ("right", len(a["values"]))):
-        if a[name].size and not 0 <= a[name].min() <= a[name].max() < end:
-            raise ValueError(f"the trees are damaged: {name} leads out of them")
+    _require_trees(a, x.shape[1])
     x32 = x.astype(np.float32)
     node = np.broadcast_to(a["roots"], (len(x), len(a["roots"])))
-    for _ in range(MOST_DEPTH):
+    while True:
         goes_left = np.take_along_axis(x32, a["feature"][node], axis=1) <= a["threshold"][node]
         following = np.where(goes_left, a["left"][node], a["right"][node])
         if (following == node).all():
             return a["values"][node]
         node = following
-    raise ValueError("the trees have no leaves")
+
+
+def _require_trees(a: Arrays, features: int) -> None:
+    """Raise ValueError unless every way through the nodes ends, within them, at a probability.
+
+    Of all nodes, not of those that some row comes by: a model is refused when it is loaded, or never.
+    """
+    nodes = len(a["values"])
+    own = np.arange(nodes)
+    for name, end in (("roots", nodes), ("left", nodes), ("right", nodes), ("feature", features)):
+        if a[name].size and not 0 <= a[name].min() <= a[name].max() < end:
+            raise ValueError(f"the trees are damaged: {name} leads out of them")
+    if any(a[name].shape != (nodes,) for name in ("left", "right", "feature", "threshold")):
+        raise ValueError(f"the trees are damaged: {nodes} nodes do not have one value each")
+    if (a["left"] < own).any() or (a["right"] < own).any():  # scikit-learn numbers a node before its children
+        raise ValueError("the trees are damaged: a node leads back")
+    if nodes and not 0 <= a["values"].min() <= a["values"].max() <= 1:
+        raise ValueError("the trees are damaged: what a leaf says is no probability")
 
 
 # Kernel machines: the support vectors of all classes once, and what each class makes of them.

@@ -14,6 +14,7 @@ from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_he
 from classifiers.shallow import head as shallow
 from classifiers.shallow import svc
 from classifiers.shallow.families import FAMILIES
+from classifiers.shallow.light import trees_score
 from classifiers.shallow.machines import FittedMachines
 from classifiers.shallow.pooling import POOLINGS, pool
 from classifiers.shallow.search import Parameter, Space, read_spaces
@@ -300,3 +301,33 @@ class TestSearch:
 
     def test_pooling_names_are_those_of_the_settings(self) -> None:
         assert list(POOLINGS) == ["mean", "mean+std", "mean+std+max"]
+
+
+TREE = {
+    "roots": np.array([0]),
+    "left": np.array([1, 1, 2], np.int32),
+    "right": np.array([2, 1, 2], np.int32),
+    "feature": np.array([1, 0, 0], np.int32),
+    "threshold": np.array([0.5, 0.0, 0.0]),
+    "values": np.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]]),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("feature", [1, 0, -(1 << 31)]),
+        ("feature", [2, 0, 0]),
+        ("left", [1, 0, 2]),
+        ("right", [3, 1, 2]),
+        ("threshold", [0.5]),
+        ("values", [[0.5, 0.5], [1.0, 0.0], [0.0, 1e30]]),
+        ("values", [[0.5, 0.5], [1.0, 0.0], [0.0, np.nan]]),
+        ("roots", [3]),
+    ],
+)
+def test_damaged_trees_are_refused_though_no_row_comes_by_the_damage(name: str, values: list[float]) -> None:
+    rows = np.array([[0.0, 0.0]])
+    np.testing.assert_array_equal(trees_score(TREE, rows), [[1.0, 0.0]])
+    with pytest.raises(ValueError, match="the trees are damaged"):
+        trees_score({**TREE, name: np.array(values)}, rows)
