@@ -4,15 +4,16 @@ A worker loads what it needs once (an encoder, a model) and is then given task a
 task is the same in both engines: a generator that yields what there is to say on the way and returns the result.
 """
 
+import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from ingest.errors import EngineError, UsageError
+from ingest.errors import EarshotError, EngineError, UsageError
 
 Loaded = TypeVar("Loaded")
 Loaded_co = TypeVar("Loaded_co", covariant=True)
@@ -119,11 +120,16 @@ class Processes:
 
     @contextmanager
     def workers(self, load: Callable[..., Loaded], *args: Any) -> Iterator[Workers[Loaded]]:
-        from multiprocessing import get_context
+        from multiprocessing import active_children, get_context
 
+        others = set(active_children())
         pool = ProcessPoolExecutor(self._count, get_context("spawn"), _load_in_process, (load, args))
         try:
             yield _ProcessWorkers(pool)
+        except BaseException:  # nobody waits for what is under way, which may take minutes more
+            for child in set(active_children()) - others:
+                child.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -135,8 +141,10 @@ class _ProcessWorkers:
     def run(
         self, function: Function[Any, Task, Result], tasks: Sequence[Task], tell: Tell = lambda i, said: None
     ) -> Iterator[tuple[int, Result]]:
-        futures = {self._pool.submit(_run_in_process, function, task): index for index, task in enumerate(tasks)}
+        futures: dict[Future[Result], int] = {}
         try:
+            for index, task in enumerate(tasks):
+                futures[self._pool.submit(_run_in_process, function, task)] = index
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
@@ -147,15 +155,22 @@ class _ProcessWorkers:
 
 
 _loaded: Any = None
-"""What this process has loaded: set once, in a worker process, which has no other way to keep it between tasks."""
+"""What this process has loaded, or why it could not: set once, in a worker process, which has no other way to keep it
+between tasks."""
 
 
 def _load_in_process(load: Callable[..., Any], args: tuple[Any, ...]) -> None:
     global _loaded  # noqa: PLW0603
-    _loaded = load(*args)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C goes to all processes; ours ends the work, and says so once
+    try:
+        _loaded = load(*args)
+    except EarshotError as error:
+        _loaded = error
 
 
 def _run_in_process(function: Function[Any, Task, Result], task: Task) -> Result:
+    if isinstance(_loaded, EarshotError):
+        raise _loaded
     return finish(function(_loaded, task))
 
 

@@ -20,6 +20,7 @@ Foreign exceptions are translated once, where they enter, with `raise ... from`.
 """
 
 from pathlib import Path
+from typing import Any
 
 MESSAGE_HEAD, MESSAGE_TAIL = 1_000, 400
 """Characters of a message that are kept where it is longer than both: what is wrong, and the remedy at its end."""
@@ -44,6 +45,10 @@ class EarshotError(Exception):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(message))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes it goes as it stands, not made anew by an `__init__` that wants more than the message."""
+        return _as_it_was, (type(self), self.args), self.__dict__
 
 
 class UsageError(EarshotError):
@@ -114,3 +119,9 @@ class SpecMismatchError(EarshotError): ...
 
 
 class FormatError(EarshotError): ...
+
+
+def _as_it_was(kind: type[EarshotError], args: tuple[object, ...]) -> EarshotError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error

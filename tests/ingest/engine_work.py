@@ -47,6 +47,12 @@ def fall_over_once(factor: int, task: tuple[str, int]) -> Generator[str, None, i
     return factor * number
 
 
+def wait(factor: int, seconds: float) -> Generator[str, None, int]:
+    yield "begins"
+    time.sleep(seconds)
+    return factor
+
+
 def hang(factor: int, task: int) -> Generator[str, None, int]:
     yield "begins"
     time.sleep(3600)

@@ -2,7 +2,9 @@
 
 import socket
 import sys
+import time
 from collections.abc import Iterator
+from multiprocessing import active_children
 from pathlib import Path
 
 import click
@@ -20,6 +22,7 @@ from tests.ingest.engine_work import (
     load_badly,
     multiply,
     refuse,
+    wait,
 )
 from tests.ray_here import ray_of_its_own, require_ray
 
@@ -64,10 +67,18 @@ def test_a_tasks_own_error_comes_as_it_is(engine: Engine) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_what_cannot_be_loaded_is_said_once(ray_cluster: None) -> None:
-    engine = open_engine(EngineSettings("ray", workers=1, stall_s=60))
-    with engine.workers(load_badly, "no weights") as workers, pytest.raises(UsageError, match=r"^no weights$"):
+@pytest.mark.timeout(60)
+def test_who_gives_up_does_not_wait_for_what_is_under_way() -> None:
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), open_engine(EngineSettings(), processes=2).workers(load, 10) as workers:
+        for _ in workers.run(wait, [0.0, 100.0]):
+            raise KeyboardInterrupt
+    assert time.monotonic() - begun < 50
+    assert not active_children()
+
+
+def test_what_cannot_be_loaded_is_said_once(engine: Engine) -> None:
+    with pytest.raises(UsageError, match=r"^no weights$"), engine.workers(load_badly, "no weights") as workers:
         list(workers.run(multiply, TASKS))
 
 

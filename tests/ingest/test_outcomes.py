@@ -1,12 +1,14 @@
 """Every failure text that is known, in the words it really comes in, falls under its row."""
 
 import errno
+import pickle
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.errors import FetchError
+from ingest.errors import DownloadError, EarshotError, FetchError, TruncatedAudioError, UsageError
 from ingest.outcomes import BY_NAME, FAILURES, Kind, classify, parse_retry_after, plain
 
 P, R, E, C = Kind.PERMANENT, Kind.RECOVERABLE, Kind.ENVIRONMENT, Kind.NEEDS_COOKIES
@@ -169,3 +171,18 @@ def test_retry_after_is_found_inside_ytdlps_exception() -> None:
 def test_no_text_is_too_much(text: str) -> None:
     assert classify(text).failure.name in BY_NAME
     assert "\n" not in plain(text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("x"),
+        FetchError("stalled", "nothing came", 3.0),
+        DownloadError(Path("a/b"), "http://x", "it was cut"),
+        TruncatedAudioError("a.wav", "is short", "mend it"),
+    ],
+)
+def test_an_error_comes_out_of_another_process_as_it_went_in(error: EarshotError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (str(again), again.args, again.__dict__) == (str(error), error.args, error.__dict__)
