@@ -97,8 +97,17 @@ class ArrowFolder:
             made = Path(scratch, "made")
             yield made
             # Arrow would close, and so publish, half an object if making and sending were one.
-            with made.open("rb") as data, filesystem.open_output_stream(f"{path}/{name}") as out:
-                shutil.copyfileobj(data, out, 1 << 22)
+            with made.open("rb") as data:
+                out = filesystem.open_output_stream(f"{path}/{name}")
+                try:
+                    shutil.copyfileobj(data, out, 1 << 22)
+                    out.close()
+                except BaseException:  # Ctrl-C too; there is no way to let go of what was sent but to close it
+                    with suppress(OSError):
+                        out.close()
+                    with suppress(OSError):
+                        filesystem.delete_file(f"{path}/{name}")
+                    raise
 
     def delete(self, name: str) -> None:
         filesystem, path = self._open()

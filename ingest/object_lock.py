@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,8 +56,9 @@ def held(folder: "ArrowFolder", *, beat_s: float = BEAT_S, stale_s: float = STAL
     finally:
         stop.set()
         beating.join()
-        if _read(folder).get("token") == mine["token"]:
-            folder.delete(LOCK_FILE)
+        with suppress(OSError):  # out of reach: it goes stale, and the error that brought us here is the one to tell
+            if _read(folder).get("token") == mine["token"]:
+                folder.delete(LOCK_FILE)
 
 
 def _beat(folder: "ArrowFolder", mine: dict[str, Any], stop: threading.Event, beat_s: float) -> None:

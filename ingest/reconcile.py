@@ -12,11 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ingest.availability import REPORT
 from ingest.cut import MISSING_AT_END_S
 from ingest.fetch import SCRATCH, FetchSettings
 from ingest.ledger import AudioFile, Ledger, Row, State
+from ingest.manifest import MANIFEST
 from ingest.naming import audio_path
+from ingest.run_status import STATUS
 from ingest.shards import FOLDER as SHARDS
+from ingest.sources import MIRROR_INDEX
+
+
+_BESIDE = (MANIFEST, REPORT, STATUS, MIRROR_INDEX, "*.tar")
+"""What a run writes beside the audio. Other commands may be writing files of theirs into the same folder now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +42,10 @@ def reconcile(ledger: Ledger, settings: FetchSettings, *, versions: str, now: fl
     """Only while the folder is locked and nobody fetches."""
     released = ledger.release_running()
     shutil.rmtree(ledger.folder / SCRATCH, ignore_errors=True)
-    for place in (ledger.folder, ledger.folder / SHARDS):  # of what is written beside the audio
-        for path in place.glob(".*.tmp"):
-            path.unlink()
+    for place in (ledger.folder, ledger.folder / SHARDS):
+        for name in _BESIDE:
+            for path in place.glob(f".{name}.*.tmp"):
+                path.unlink()
     lost = _forget_lost(ledger)
     adopted = removed = strangers = 0
     for path in _files(ledger.folder):
@@ -104,9 +113,9 @@ def _row_of(ledger: Ledger, path: Path) -> Row | None:
     """The row whose file this would be."""
     relative = PurePosixPath(path.relative_to(ledger.folder).as_posix())
     quoted = path.stem.rpartition("~")[0]
-    key = re.sub(r"(?:%[0-9a-f]{2})+", lambda found: bytes.fromhex(found[0].replace("%", "")).decode(), quoted)
     try:
+        key = re.sub(r"(?:%[0-9a-f]{2})+", lambda found: bytes.fromhex(found[0].replace("%", "")).decode(), quoted)
         row = ledger.row(key)
-    except LookupError:
+    except (LookupError, UnicodeError):
         return None
     return row if audio_path(key, path.suffix[1:]) == relative else None

@@ -77,8 +77,18 @@ def emptied(folder: Path) -> None:
         (row_lost_and_half_a_file, {"released": 1, "removed": 1}),
         (ledger_lost, {"adopted": 4}),
         (lambda folder: (a_file(folder).parent / "mine.flac").write_bytes(b"x"), {"strangers": 1}),
+        (lambda folder: (a_file(folder).parent / "%ff~mine.flac").write_bytes(b"x"), {"strangers": 1}),
     ],
-    ids=["file lost", "file emptied", "half written", "row lost", "row lost, half a file", "ledger lost", "stranger"],
+    ids=[
+        "file lost",
+        "file emptied",
+        "half written",
+        "row lost",
+        "row lost, half a file",
+        "ledger lost",
+        "stranger",
+        "stranger whose name is no text",
+    ],
 )
 def test_the_next_run_ends_where_an_undisturbed_one_does(
     server: object, folder: Path, damage: Callable[[Path], object], seen: dict[str, int]
@@ -90,6 +100,13 @@ def test_the_next_run_ends_where_an_undisturbed_one_does(
     strangers = [name for name in end_state(folder)[1] if name.endswith("mine.flac")]
     assert end_state(folder) == (rows, sorted(files + strangers))
     assert not list(folder.rglob("*.tmp"))
+
+
+def test_what_another_command_is_writing_into_the_folder_stays(server: object, folder: Path) -> None:
+    (folder / ".model.123-ab.tmp").mkdir()
+    (folder / ".emb.npz.123-ab.tmp").write_bytes(b"half")
+    job(SEGMENTS, folder, StubSource(server.url))  # type: ignore[attr-defined]
+    assert (folder / ".model.123-ab.tmp").is_dir() and (folder / ".emb.npz.123-ab.tmp").is_file()
 
 
 def test_a_file_of_other_settings_is_not_adopted(folder: Path) -> None:
