@@ -19,7 +19,7 @@ from ingest.cut import QUIETEST, Cut, cut_audio
 from ingest.errors import FetchError, UsageError
 from ingest.files import atomic_path
 from ingest.ledger import AudioFile
-from ingest.mirror import Mirror
+from ingest.mirror import Copies
 from ingest.naming import audio_path
 from ingest.outcomes import NOT_IN_MIRROR, Outcome, classify
 from ingest.remote import MediaStream, NotSeekableError, RemoteFile
@@ -108,10 +108,10 @@ def _telling(outcomes: Sequence[Outcome]) -> Outcome | None:
 
 
 def _try(
-    segment: Segment, folder: Path, source: Source | Mirror, settings: FetchSettings, meter: "_Meter"
+    segment: Segment, folder: Path, source: Source | Copies, settings: FetchSettings, meter: "_Meter"
 ) -> AudioFile | Outcome:
     try:
-        if isinstance(source, Mirror):
+        if isinstance(source, Copies):
             cut = _cut_copy(segment, source, meter)
         else:
             cut = _cut_video(segment, folder, source, settings, meter)
@@ -122,7 +122,7 @@ def _try(
         return classify(error)
 
 
-def _cut_copy(segment: Segment, mirror: Mirror, meter: "_Meter") -> Cut:
+def _cut_copy(segment: Segment, mirror: Copies, meter: "_Meter") -> Cut:
     """The mirror's file is the segment itself: it begins where the segment does."""
     copy = mirror.find(segment)
     if copy is None:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,8 +126,11 @@ def _fetcher(
     from ingest.ray_engine import connected
     from ingest.ray_fetch import RayFetcher
 
-    with connected(settings.engine.ray_address) as ray:
-        yield RayFetcher(ray, out, sources, settings.fetch, addresses=addresses, stop=stop)
+    with (
+        connected(settings.engine.ray_address) as ray,
+        closing(RayFetcher(ray, out, sources, settings.fetch, addresses=addresses, stop=stop)) as fetch,
+    ):
+        yield fetch
 
 
 @contextmanager

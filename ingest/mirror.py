@@ -11,8 +11,11 @@ come). So ask in the order of `order`: then each group is fetched once.
 import json
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +30,9 @@ HUGGING_FACE = "https://huggingface.co/datasets/agkphysics/AudioSet/tree/main/da
 _READ_DEADLINE_S = 24 * 3600.0
 _KEPT_BYTES = 1 << 20
 
+Place = tuple[int, int]
+"""The number of a file, and of a row in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ParquetSource:
@@ -36,8 +42,30 @@ class ParquetSource:
     size: int | None = None
 
 
-class Mirror:
-    """Looks up the audio of segments. May be asked from many threads; they are served one after the other.
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group. first: the number of its first row in the file. audio: its column."""
+
+    file: int
+    first: int
+    audio: Any
+
+    def holds(self, place: Place) -> bool:
+        file, row = place
+        return file == self.file and self.first <= row < self.first + len(self.audio)
+
+
+class Copies(ABC):
+    """Whoever can be asked for the copies of a mirror: the mirror itself, or one that passes the question on to it."""
+
+    @abstractmethod
+    def find(self, segment: Segment) -> bytes | None:
+        """The audio file of a segment, as it stands in the mirror; None when the mirror has none."""
+
+
+class Mirror(Copies):
+    """Looks up the audio of segments. May be asked from many threads; they are served one after the other, first those
+    who want the row group that is open. It may be sent to another process, which then looks anew.
 
     Args:
         where: a folder of Parquet files, the address of one, or of a folder on Hugging Face: the page in the browser.
@@ -60,19 +88,28 @@ class Mirror:
         index: Path | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        self._where, self._starts, self._index_file, self._timeout_s = where, starts, index, timeout_s
+        self._where = where if "://" in where else str(Path(where).absolute())
+        self._starts, self._timeout_s = starts, timeout_s
+        self._index_file = index.absolute() if index else None
         self._lock = threading.Lock()
-        self._places: dict[str, tuple[int, int]] | None = None
+        self._queue = _Queue()
+        self._places: dict[str, Place] | None = None
         self._files: Sequence[ParquetSource] = ()
-        self._group: tuple[tuple[int, int], Any] | None = None
+        self._group: _Group | None = None
         self._open: tuple[int, Any] | None = None
 
+    def __reduce__(self) -> tuple[Callable[[str], "Mirror"], tuple[str]]:
+        made = partial(Mirror, starts=self._starts, index=self._index_file, timeout_s=self._timeout_s)
+        return made, (self._where,)
+
     def find(self, segment: Segment) -> bytes | None:
-        """The audio file of a segment, as it stands in the mirror; None when the mirror has none."""
         with self._lock:
             self._look()
             place = self._place(segment)
-            return self._read(*place) if place else None
+        if place is None:
+            return None
+        with self._queue.turn(place, lambda place: self._group is not None and self._group.holds(place)):
+            return self._read(*place)
 
     def order(self, segments: Iterable[Segment]) -> list[Segment]:
         """The segments in the order in which they are best asked for; those that are not here come last."""
@@ -88,22 +125,21 @@ class Mirror:
             self._files = list_files(self._where, self._timeout_s)
             self._places = self._read_index() or self._make_index()
 
-    def _place(self, segment: Segment) -> tuple[int, int] | None:
-        """File and row."""
+    def _place(self, segment: Segment) -> Place | None:
         if self._starts is not None and self._starts.get(segment.youtube_id) != segment.start_s:
             return None
         return (self._places or {}).get(segment.youtube_id)
 
     def _read(self, number: int, row: int) -> bytes | None:
-        file = self._parquet(number)
-        group, first = 0, 0
-        while row >= first + file.metadata.row_group(group).num_rows:
-            first += file.metadata.row_group(group).num_rows
-            group += 1
-        if self._group is None or self._group[0] != (number, group):
+        if self._group is None or not self._group.holds((number, row)):
             self._group = None  # two groups at a time would be twice the memory
-            self._group = (number, group), file.read_row_group(group, columns=["audio.bytes"]).column("audio")
-        audio = self._group[1][row - first].as_py()
+            file = self._parquet(number)
+            group, first = 0, 0
+            while row >= first + file.metadata.row_group(group).num_rows:
+                first += file.metadata.row_group(group).num_rows
+                group += 1
+            self._group = _Group(number, first, file.read_row_group(group, columns=["audio.bytes"]).column("audio"))
+        audio = self._group.audio[row - self._group.first].as_py()
         found: bytes | None = audio["bytes"] if audio else None
         return found or None
 
@@ -124,8 +160,8 @@ class Mirror:
             self._open = number, file
         return self._open[1]
 
-    def _make_index(self) -> dict[str, tuple[int, int]]:
-        places: dict[str, tuple[int, int]] = {}
+    def _make_index(self) -> dict[str, Place]:
+        places: dict[str, Place] = {}
         for number in range(len(self._files)):
             ids = self._parquet(number).read(columns=["video_id"]).column("video_id").to_pylist()
             for row, youtube_id in enumerate(ids):
@@ -134,7 +170,7 @@ class Mirror:
             _write_index(self._index_file, places, self._files)
         return places
 
-    def _read_index(self) -> dict[str, tuple[int, int]] | None:
+    def _read_index(self) -> dict[str, Place] | None:
         """None when there is none, or it is of other files."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -149,6 +185,38 @@ class Mirror:
             return None
         ids, files, rows = (table.column(name).to_pylist() for name in ("video_id", "file", "row"))
         return dict(zip(ids, zip(files, rows, strict=True), strict=True))
+
+
+class _Queue:
+    """One at a time: of those that wait, the ones whose answer is at hand, then the first by place. So a row group is
+    read once, in whichever order those who want its rows come."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: list[Place] = []
+        self._busy = False
+
+    @contextmanager
+    def turn(self, place: Place, at_hand: Callable[[Place], bool]) -> Iterator[None]:
+        """Blocks until it is the turn of who wants `place`. `at_hand` is asked only while it is nobody's turn."""
+        with self._changed:
+            self._waiting.append(place)
+            try:
+                self._changed.wait_for(
+                    lambda: (
+                        not self._busy
+                        and place == min(self._waiting, key=lambda waiting: (not at_hand(waiting), waiting))
+                    )
+                )
+            finally:
+                self._waiting.remove(place)
+            self._busy = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
 
 
 def list_files(where: str, timeout_s: float = 30.0) -> list[ParquetSource]:
@@ -190,7 +258,7 @@ def _list_hub(where: str, timeout_s: float) -> list[ParquetSource]:
     return [ParquetSource(base + file["path"], file.get("size")) for file in sorted(found, key=lambda f: f["path"])]
 
 
-def _write_index(path: Path, places: Mapping[str, tuple[int, int]], files: Sequence[ParquetSource]) -> None:
+def _write_index(path: Path, places: Mapping[str, Place], files: Sequence[ParquetSource]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

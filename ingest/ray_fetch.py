@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,19 @@ from ingest.address import HERE, Address
 from ingest.errors import EarshotError, EngineError, FetchError, UsageError
 from ingest.fetch import FetchResult, FetchSettings, fetch_segment, write_file
 from ingest.fetcher import versions
+from ingest.mirror import Mirror
 from ingest.naming import audio_path
 from ingest.outcomes import NODE_LOST, classify
+from ingest.ray_mirror import MirrorActor
 from ingest.segments import Segment
-from ingest.sources import YOUTUBE, Sources, asked_from
+from ingest.sources import Sources, asked_from
 
 CLUSTER = Address("the cluster")
 """All its machines, behind one address."""
 _CPUS = 0.5
 """Of a core, for a task: nine tenths of the time it waits for the network."""
+_COPY_S = 3600.0
+"""More for a task, where there is a mirror: its turn comes when others have been served."""
 _LOOK_EVERY_S = 1.0
 _NODES_EVERY_S = 2.0
 _KEPT_SOURCES = 32
@@ -47,8 +51,6 @@ class RayFetcher:
             one, under its IP address, as they come and go.
         stop: ends what is under way soon.
         limit_s: for one task, its wait for a free place included. None: what its own limits add up to.
-    Raises:
-        UsageError: a source is not YouTube: copies are best read by one machine.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class RayFetcher:
         stop: threading.Event,
         limit_s: float | None = None,
     ) -> None:
-        require_youtube(sources)
         self._ray, self._folder, self._settings, self._stop = ray, folder, settings, stop
         self._fixed = tuple(CLUSTER if address == HERE else address for address in addresses)
-        self._limit_s = 3 * settings.deadline_s + 120 if limit_s is None else limit_s
+        self._asked = tuple(sources)
+        self._mirrors = {name: MirrorActor(ray, one) for name, one in sources.items() if isinstance(one, Mirror)}
+        own_limit_s = 3 * settings.deadline_s + 120 + _COPY_S * len(self._mirrors)
+        self._limit_s = own_limit_s if limit_s is None else limit_s
         self._task = ray.remote(num_cpus=_CPUS, max_retries=0)(fetch_there)
-        self._sources, self._versions = ray.put(sources), versions()
+        self._sources, self._versions = ray.put({**sources, **self._mirrors}), versions()
         if ray.cluster_resources().get("CPU", 0) < _CPUS:
             log.warning("no machine of the cluster has a CPU to fetch with yet; waiting for one")
         self._nodes: dict[Address, str] = {}
@@ -94,12 +98,12 @@ class RayFetcher:
             while not self._ray.wait([promise], timeout=_LOOK_EVERY_S)[0]:
                 if self._stop.is_set():
                     self._ray.cancel(promise)
-                    return FetchResult(segment, None, None, (YOUTUBE,), 0, time.monotonic() - began)
+                    return FetchResult(segment, None, None, self._asked, 0, time.monotonic() - began)
                 if time.monotonic() - began > self._limit_s:
                     self._ray.cancel(promise, force=True)
                     cpus = self._ray.cluster_resources().get("CPU", 0)
                     text = f"nothing came back within {self._limit_s:.0f} s; the cluster has {cpus:g} CPUs"
-                    return _lost(segment, text, began)
+                    return self._lost(segment, text, began)
             result, data = self._ray.get(promise)
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, EarshotError):
@@ -109,8 +113,17 @@ class RayFetcher:
                 "Earshot is on all machines; if so, report it"
             ) from error
         except (exceptions.RayError, KeyError) as error:  # a KeyError: the machine has gone just now
-            return _lost(segment, f"{type(error).__name__}: {_first_line(error)}", began)
+            return self._lost(segment, f"{type(error).__name__}: {_first_line(error)}", began)
         return self._land(result, data)
+
+    def close(self) -> None:
+        """End what was started for the run."""
+        for mirror in self._mirrors.values():
+            mirror.close(self._ray)
+
+    def _lost(self, segment: Segment, text: str, began: float) -> FetchResult:
+        outcome = classify(FetchError(NODE_LOST, text))
+        return FetchResult(segment, None, outcome, self._asked, 0, time.monotonic() - began)
 
     def _start(self, segment: Segment, address: Address) -> Any:
         task = self._task
@@ -132,16 +145,6 @@ class RayFetcher:
         except (FetchError, OSError) as error:
             return replace(result, file=None, outcome=classify(error))
         return replace(result, file=replace(result.file, path=str(relative)))
-
-
-def require_youtube(source_names: Iterable[str]) -> None:
-    """Raises: UsageError: there are others among the sources."""
-    names = tuple(source_names)
-    if names != (YOUTUBE,):
-        raise UsageError(
-            f"--engine ray fetches from {YOUTUBE} alone, got --source {','.join(names)}: a copy is read by one "
-            "machine, in order; fetch from it with --engine local first, then the rest with --engine ray"
-        )
 
 
 def fetch_there(
@@ -181,10 +184,6 @@ def _sources_there(reference: Any, address: Address, wanted_versions: str) -> So
     if len(_kept) > _KEPT_SOURCES:
         _kept.popitem(last=False)
     return _kept[key]
-
-
-def _lost(segment: Segment, text: str, began: float) -> FetchResult:
-    return FetchResult(segment, None, classify(FetchError(NODE_LOST, text)), (YOUTUBE,), 0, time.monotonic() - began)
 
 
 def _first_line(error: BaseException) -> str:

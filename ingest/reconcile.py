@@ -22,7 +22,6 @@ from ingest.run_status import STATUS
 from ingest.shards import FOLDER as SHARDS
 from ingest.sources import MIRROR_INDEX
 
-
 _BESIDE = (MANIFEST, REPORT, STATUS, MIRROR_INDEX, "*.tar")
 """What a run writes beside the audio. Other commands may be writing files of theirs into the same folder now."""
 

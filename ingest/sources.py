@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ingest.address import Address
 from ingest.errors import UsageError
-from ingest.mirror import Mirror
+from ingest.mirror import Copies, Mirror
 from ingest.segments import Segment, read_segments
 from ingest.youtube import Source, YouTube
 
@@ -15,7 +15,7 @@ MIRROR_INDEX = "mirror-index.parquet"
 """In the output folder: which clip stands where in the mirror; no part of what was asked for."""
 AUDIOSET_LISTS = ("balanced_train_segments.csv", "eval_segments.csv", "unbalanced_train_segments.csv")
 
-Sources = Mapping[str, Source | Mirror]
+Sources = Mapping[str, Source | Copies]
 """By name, the first to be asked first. Not empty."""
 
 

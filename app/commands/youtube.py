@@ -202,10 +202,6 @@ def _addresses(options: dict[str, Any]) -> tuple[Address, ...]:
             "--address-per-node must come with --engine ray and without --proxy: the machines are the addresses, or "
             "the proxies are; drop one"
         )
-    if on_ray:
-        from ingest.ray_fetch import require_youtube
-
-        require_youtube(parse_sources(options["source_names"]))
     if on_ray and options["source_addresses"]:
         raise UsageError("--source-address is one of this machine, and --engine ray asks from others; drop one of them")
     if on_ray and options["cookies_from_browser"]:

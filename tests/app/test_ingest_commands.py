@@ -97,7 +97,6 @@ def test_stopping_early_is_an_error_of_the_work(listed: Path, tmp_path: Path, mo
         (["--engine", "ray", "--source-address", "10.0.0.1"], "--source-address is one of this machine"),
         (["--engine", "ray", "--cookies-from-browser", "firefox"], "--cookies-from-browser"),
         (["--ray-address", "x:1"], "--ray-address"),
-        (["--engine", "ray", "--source", "mirror,youtube", "--mirror", "/m"], "--engine ray fetches from youtube"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_written(

@@ -2,8 +2,11 @@
 
 import io
 import json
+import pickle
 import random
 import threading
+import time
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,6 +117,33 @@ def test_many_threads_may_ask(where):
     for thread in threads:
         thread.join()
     assert found == {i: audio(i) for i in IDS}
+
+
+def test_whoever_waits_each_row_group_is_read_once(hub):
+    mirror, found = Mirror(hub.url + TREE), {}
+    mirror.order([])
+    mixed = random.Random(0).sample(IDS, len(IDS))
+    threads = [threading.Thread(target=lambda i=i: found.update({i: mirror.find(segment(i))})) for i in mixed]
+    with mirror._queue.turn((0, 0), lambda _: False):
+        for thread in threads:
+            thread.start()
+        while len(mirror._queue._waiting) < len(IDS):
+            time.sleep(0.001)
+        hub.bytes_sent = 0
+    for thread in threads:
+        thread.join()
+    assert found == {i: audio(i) for i in IDS}
+    assert hub.bytes_sent < 1.2 * sum(map(len, FILES.values()))
+
+
+def test_it_may_be_sent_to_another_process(folder, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(folder)
+    sent = pickle.dumps(Mirror("data", starts={IDS[0]: 30.0, IDS[1]: 0.0}, index=Path("index.parquet")))
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    there = pickle.loads(sent)
+    assert there.find(segment(IDS[0])) == audio(IDS[0])
+    assert there.find(segment(IDS[1])) is None
+    assert (folder / "index.parquet").is_file()
 
 
 def test_one_file_is_a_mirror_too(hub):

@@ -13,14 +13,18 @@ from ingest.engine import EngineSettings
 from ingest.fetch import FetchSettings
 from ingest.job import JobResult, JobSettings, run_job
 from ingest.ledger import Ledger, State
+from ingest.mirror import Mirror
 from ingest.pace import PaceSettings
 from ingest.run import Progress, RunSettings
 from ingest.run_status import read_status
 from ingest.segments import Segment
+from ingest.sources import MIRROR_INDEX
 from ingest.youtube import YouTube, YouTubeSettings
 from tests.ingest.fetching import end_state
+from tests.ingest.file_server import serving
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import MediaServer, serve
+from tests.ingest.test_sources import copy_of, parquet
 from tests.ray_here import ray_cluster
 
 pytestmark = [
@@ -60,10 +64,11 @@ def job(
     *,
     cluster: Any = None,
     addresses: tuple[Address, ...] = (HERE,),
+    mirror: str = "",
     progress: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> JobResult:
-    """Through yt-dlp, as fast as it goes; on the cluster if there is one."""
+    """Through yt-dlp, as fast as it goes, and first from the mirror if there is one; on the cluster if there is one."""
     settings = JobSettings(
         name="test",
         fetch=FetchSettings(timeout_s=5.0, deadline_s=20.0),
@@ -71,9 +76,9 @@ def job(
         engine=EngineSettings("ray", ray_address=cluster.address) if cluster else EngineSettings(),
     )
     youtube = YouTube(YouTubeSettings(url_template=f"{server.url}/{{id}}", proxy="", timeout_s=5.0))
-    return run_job(
-        segments(count), out, {"youtube": youtube}, settings, addresses=addresses, progress=progress, stop=stop
-    )
+    copies = {"mirror": Mirror(mirror, index=out / MIRROR_INDEX)} if mirror else {}
+    sources = {**copies, "youtube": youtube}
+    return run_job(segments(count), out, sources, settings, addresses=addresses, progress=progress, stop=stop)
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +115,30 @@ def test_a_machine_lost_in_the_middle_is_not_seen_in_the_end(cluster: Any, serve
     assert not list((tmp_path / "ray").rglob("*.tmp"))
     status = read_status(tmp_path / "ray")
     assert status and status.ended and status.engine == "ray"
+
+
+def test_a_mirror_is_read_once_for_all_machines(cluster: Any, server: MediaServer, tmp_path: Path) -> None:
+    """Two of three clips are in the mirror, one of them damaged."""
+    clip = copy_of(chirp(10.0, 16_000))
+    held = {segment.youtube_id: clip for n, segment in enumerate(segments(28)) if n % 3}
+    held["ok/001/chirp.wav"] = b"<html>" * 100
+    data = parquet(held)
+    cluster.add_node(num_cpus=2)
+    with serving({"copies.parquet": data}) as copies:
+        where = f"{copies.url}copies.parquet"
+        job(28, tmp_path / "local", server, mirror=where)
+        server.requests.clear()
+        copies.bytes_sent = 0
+        result = job(28, tmp_path / "ray", server, mirror=where, cluster=cluster)
+        assert copies.bytes_sent < 1.5 * len(data), "each row group was read once, and the ids twice"
+    assert result.progress.counts[State.DONE] > 20
+    assert end_state(tmp_path / "ray") == end_state(tmp_path / "local"), "rows, checksums and files"
+    origins = [
+        {row.segment.key: (row.origin, row.attempts) for row in ledger.rows()}
+        for ledger in map(Ledger.read, (tmp_path / "ray", tmp_path / "local"))
+    ]
+    assert origins[0] == origins[1]
+    assert sum(origin == "mirror" for origin, _ in origins[0].values()) == len(held) - 1
 
 
 def test_machines_with_one_ip_address_are_one_address(cluster: Any, server: MediaServer, tmp_path: Path) -> None:

@@ -235,15 +235,3 @@ def test_a_full_disk_here_is_the_environments(
     monkeypatch.setattr(ingest.ray_fetch, "write_file", full)
     result = fetcher(FakeRay(), tmp_path, server, stop)(SEGMENT, CLUSTER)
     assert result.outcome and result.outcome.failure.name == "disk-full"
-
-
-def test_a_copy_is_not_read_by_many_machines(tmp_path: Path, stop: threading.Event) -> None:
-    with pytest.raises(UsageError, match="--engine ray fetches from youtube alone, got --source mirror,youtube"):
-        RayFetcher(
-            FakeRay(),
-            tmp_path,
-            {"mirror": StubSource(""), YOUTUBE: StubSource("")},
-            FetchSettings(),
-            addresses=(HERE,),
-            stop=stop,
-        )
