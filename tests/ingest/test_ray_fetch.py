@@ -126,6 +126,7 @@ def test_a_mirror_is_read_once_for_all_machines(cluster: Any, server: MediaServe
     cluster.add_node(num_cpus=2)
     with serving({"copies.parquet": data}) as copies:
         where = f"{copies.url}copies.parquet"
+        server.requests.clear()
         job(28, tmp_path / "local", server, mirror=where)
         server.requests.clear()
         copies.bytes_sent = 0
