@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.page.engines import shared_engines
 from app.page.intake import Intake
+from app.page.line import keep_rendered
 from app.page.microphone import Microphone
 from app.page.models import Model, find_models
 from app.page.session import Session
@@ -27,6 +28,8 @@ VIEWS: dict[str, tuple[str, Callable[[Session], None]]] = {
 }
 """Name of a view -> its sign, and what draws it."""
 
+SOUND = "sound"
+"""The connection's component."""
 CONSTRAINTS = {
     "video": False,
     "audio": {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False},
@@ -134,6 +137,7 @@ def _microphone(session: Session) -> None:
     """The button, and the connection that it opens; both are there in every view, so that listening goes on."""
     import streamlit as st
     from streamlit_webrtc import WebRtcMode, create_audio_sink_track, webrtc_streamer
+    from streamlit_webrtc.component import generate_frontend_component_key
 
     said = getattr(st.session_state.get("mic"), "said", None)
     microphone = Microphone.of(said)
@@ -146,15 +150,19 @@ def _microphone(session: Session) -> None:
         on_said_change=_nothing,
         width="content",
     )
+    session.line.see(st.session_state.get(generate_frontend_component_key(SOUND)))
+    keep_rendered(st.session_state, SOUND)
     with st.container(key="webrtc"):
         webrtc_streamer(
-            key="sound",
+            key=SOUND,
             mode=WebRtcMode.SENDONLY,
             rtc_configuration=session.ice.to_rtc(),
             media_stream_constraints=CONSTRAINTS,
             sink_audio_track=create_audio_sink_track(session.intake.take, key="sound-sink"),
-            desired_playing_state=microphone.on,
+            desired_playing_state=session.line.wanted(microphone.on),
         )
+    if session.line.settled():
+        st.rerun()
 
 
 def _nothing() -> None:

@@ -11,6 +11,7 @@ from app.live.listening import Listening
 from app.live.recording import FULL_SCALE
 from app.live.snapshot import Snapshot
 from app.page.intake import Intake
+from app.page.line import Line
 from app.page.parts import Card
 from app.page.pictures import mel_of, mel_picture, mp3
 from app.page.settings import IceServers, PageSettings
@@ -31,6 +32,7 @@ class Session:
     intake: Intake
     ice: IceServers
     trouble: str = ""
+    line: Line = field(default_factory=Line)
     cards: dict[tuple[str, int, bool], Card] = field(default_factory=dict)
     recorded: list[Path] = field(default_factory=list)
 
