@@ -19,6 +19,7 @@ from embeddings.shards import (
     ShardStats,
     clear_unfinished,
     held_keys,
+    outdated_keys,
     plan_shards,
     write_failures,
     write_stats,
@@ -69,6 +70,7 @@ class Progress:
 class Summary:
     """What a run did: items = done_before + embedded + len(failures).
 
+    outdated: keys of the items that were done before, with other labels, folds or sources than they have now.
     rows, audio_s, seconds, silent: of this run: rows added, their duration, wall-clock time, keys of the items that
         hold a window of digital silence.
     """
@@ -81,6 +83,7 @@ class Summary:
     rows: int
     audio_s: float
     seconds: float
+    outdated: tuple[str, ...] = ()
 
     @property
     def failed(self) -> dict[str, int]:
@@ -141,6 +144,7 @@ def embed_on(
             shard_bytes=settings.shard_bytes,
         )
         done_before = len(items) - sum(len(shard.items) for shard in shards)
+        outdated = outdated_keys(store, items) if done_before else set()
         meter = _Meter(done_before, len(items), progress)
         tasks = [ShardTask(shard, store, settings, read) for shard in shards]
         results = dict(meter.finished(i, stats) for i, stats in workers.run(do_shard, tasks, meter))
@@ -155,6 +159,7 @@ def embed_on(
         rows=sum(shard.rows for shard in stats),
         audio_s=sum(shard.audio_s for shard in stats),
         seconds=time.monotonic() - begin,
+        outdated=tuple(sorted(outdated)),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from embeddings.columns import strings
+from embeddings.embedding import item_key
 from embeddings.store import EmbeddingStore
 from embeddings.stream import Failure
 from ingest.clip import AudioItem
@@ -91,6 +92,18 @@ def held_keys(store: EmbeddingStore, finished: Sequence[ShardStats]) -> set[str]
     """Keys of the items that the store holds: done by us, or put there by others (the released features)."""
     foreign = [part for part in store.parts() if not part.startswith(f"part-{PREFIX}")]
     return {key for stats in finished for key in stats.done}.union(store.keys(foreign))
+
+
+def outdated_keys(store: EmbeddingStore, items: Iterable[AudioItem]) -> set[str]:
+    """Keys of the items whose rows in our parts have a source, labels or a fold that they no longer have."""
+    now = {item.key: (item.source, item.mids, item.fold) for item in items}
+    return {
+        key
+        for part in store.parts()
+        if part.startswith(f"part-{PREFIX}")
+        for row, *then in store.labels(part)
+        if (key := item_key(row)) in now and now[key] != tuple(then)
+    }
 
 
 def plan_shards(

@@ -134,6 +134,14 @@ class EmbeddingStore:
         keys: list[str] = self._column("key", self.parts() if parts is None else parts).to_pylist()
         return keys
 
+    def labels(self, part: str) -> Iterator[tuple[str, str, tuple[str, ...], int | None]]:
+        """Key, source, labels and fold of each row of a part, without reading the vectors."""
+        with self._opened(part) as file, self._as_format_error(part):
+            rows = file.read(["key", "source", "mids", "fold"])
+        columns = (rows.column(name).to_pylist() for name in ("key", "source", "fold"))
+        for key, source, fold, mids in zip(*columns, to_tuples(rows.column("mids")), strict=True):
+            yield key, source, mids, fold
+
     def __len__(self) -> int:
         rows = 0
         for part in self.parts():

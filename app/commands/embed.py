@@ -158,6 +158,7 @@ def _as_json(summary: "Summary", encoder: str, out: "Folder") -> dict[str, Any]:
         "embedded": summary.embedded,
         "failed": summary.failed,
         "silent": list(summary.silent),
+        "outdated": list(summary.outdated),
         "rows": summary.rows,
         "audio_s": round(summary.audio_s, 3),
         "seconds": round(summary.seconds, 3),
@@ -176,8 +177,17 @@ def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
         lines.append(f"{len(summary.failures)} failed ({kinds}), all in {out.at('failures.parquet')}:")
         lines += [f"  {f.path}: {f.rule}; {f.remedy}" for f in summary.failures[:SHOWN_FAILURES]]
     if summary.silent:
-        some = ", ".join(summary.silent[:3]) + (" ..." if len(summary.silent) > 3 else "")
         lines.append(
-            f"warning: {len(summary.silent)} clips hold windows of nothing but zeros (digital silence): {some}"
+            f"warning: {len(summary.silent)} clips hold windows of nothing but zeros (digital silence): "
+            f"{_some(summary.silent)}"
+        )
+    if summary.outdated:
+        lines.append(
+            f"warning: {len(summary.outdated)} clips have other labels, folds or sources now than when they were "
+            f"embedded, and the store keeps the old ones: {_some(summary.outdated)}; embed anew to another --out"
         )
     return "\n".join(lines)
+
+
+def _some(keys: tuple[str, ...]) -> str:
+    return ", ".join(keys[:3]) + (" ..." if len(keys) > 3 else "")

@@ -6,6 +6,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,15 @@ def test_files_come_out_the_same_with_any_number_of_threads(sounds: list[AudioIt
         run(sounds, out, workers=workers, shard_items=15)
     parts = [parts_of(out) for out in stores]
     assert parts[0] == parts[1] and len(parts[0]) == 3
+
+
+def test_labels_that_changed_since_are_told(sounds: list[AudioItem], tmp_path: Path) -> None:
+    assert run(sounds[:6], tmp_path).outdated == ()
+    assert run(sounds[:8], tmp_path).outdated == ()
+    changed = [replace(sounds[0], mids=("other",)), replace(sounds[1], fold=7), replace(sounds[2], source="other")]
+    again = run([*changed, *sounds[3:8]], tmp_path)
+    assert again.outdated == tuple(sorted(item.key for item in changed))
+    assert (again.done_before, again.embedded) == (8, 0)
 
 
 def test_a_group_of_windows_shares_a_call(sounds: list[AudioItem], tmp_path: Path) -> None:
