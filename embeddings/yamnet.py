@@ -27,8 +27,8 @@ PCA_NAME = "pca"
 LOG_OFFSET = 0.001
 DEFINITION_VERSION = 1  # of what yamnet_model converts
 PATCHES_AT_ONCE = 20
-"""A window of ten seconds has 19. Most of the 15 MB of weights leave the cache between calls, so that few large ones are
-a tenth quicker than calls of three."""
+"""A window of ten seconds has 19. Most of the 15 MB of weights leave the cache between calls, so that large ones are a
+tenth quicker than calls of three."""
 
 
 class Yamnet:
