@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.heads import HeadRow, Progress, Runtime, TrainingData, make_settings
-from classifiers.protocol import grouped_folds
+from classifiers.protocol import grouped_folds, sources_of_classes
 from classifiers.shallow.families import FAMILIES, Family, make_estimator, make_transforms
 from classifiers.shallow.machines import FittedMachines, LightMachines, Machines, load_machines, probabilities
 from classifiers.shallow.pooling import POOLINGS, Floats, pool
@@ -113,11 +113,7 @@ def inner_folds(name: str, data: TrainingData, wanted: int, seed: int, *, needed
     Raises:
         UsageError: some class has sounds of one source only, and folds are needed.
     """
-    sources = np.asarray(data.sources)
-    per_class = {
-        word: np.array([len(np.unique(sources[column])) for column in has.T])
-        for word, has in (("with", data.targets > 0), ("without", data.targets == 0))
-    }
+    per_class = dict(zip(("with", "without"), sources_of_classes(data.targets, data.sources), strict=True))
     enough = (per_class["with"] > 1) & (per_class["without"] > 1)
     if needed and not enough.all():
         rarest = int(np.argmin(enough))
