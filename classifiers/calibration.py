@@ -98,7 +98,10 @@ def fit_sigmoid(truth: Flags, logits: Floats, weights: Floats | None = None) -> 
         slope, offset = slope - part * step[0], offset - part * step[1]
         if part <= MIN_STEP or np.abs(part * step).max() < MIN_STEP:
             break
-    return max(float(slope), LEAST_SLOPE), float(offset)
+    if slope < LEAST_SLOPE:  # worse than chance, as of few rows out of fold: then every score becomes about the share
+        share = wanted.sum() / total.sum()
+        slope, offset = LEAST_SLOPE, np.log(share / (1 - share)) - LEAST_SLOPE * (total * x).sum() / total.sum()
+    return float(slope), float(offset)
 
 
 def _histogram(

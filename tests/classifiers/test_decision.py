@@ -108,6 +108,17 @@ def test_the_sigmoid_finds_what_made_the_data_and_agrees_with_scikit_learn() -> 
     assert fit_sigmoid(np.ones(5, bool), x[:5]) == (1.0, 0.0)
 
 
+def test_scores_worse_than_chance_become_about_the_share_that_is_right() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random(2000) < 0.1
+    x = np.where(truth, -8, -4) + rng.normal(0, 1, 2000)  # the wrong way round, as it may be of few rows out of fold
+    slope, offset = fit_sigmoid(truth, x)
+    assert slope > 0
+    scores = sigmoid(slope * x + offset)
+    assert scores.mean() == pytest.approx(truth.mean(), abs=0.002)
+    assert np.ptp(scores) < 0.01
+
+
 def test_known_is_even_at_one_half_where_background_is_as_common_as_the_classes() -> None:
     truth, said = single(3)
     after = fit_decision(truth, said, "single").calibrated(said)
