@@ -75,7 +75,7 @@ def render_recipe(recipe: Recipe, rows: Sequence[Row], results: Sequence[StepRes
     )
     environment.filters["number"] = format_number
     commands = [(r.step.say, f"earshot {shlex.join(r.step.words)}", r.problem or f"{r.seconds:.0f} s") for r in results]
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         recipe=recipe, rows=rows, commands=commands, quick=QUICK if quick else ""
     )
 
