@@ -30,6 +30,7 @@ MAX_MATRIX = 40
 MAX_LISTED = 40
 """Classes in the open table; more of them go into one that unfolds and can be searched."""
 N_EXTREMES = 10
+MAX_CONFUSED = 6
 
 HOW_MEASURED = {
     "folds": "the data set's own {n} folds, each scored by a head trained on the others",
@@ -94,7 +95,7 @@ def _measured_parts(info: BundleInfo, measured: Measured, players: Mapping[str, 
         "classes": rows,
         "extremes": (scored[:N_EXTREMES], scored[-N_EXTREMES:][::-1]) if len(rows) > MAX_LISTED else None,
         "matrix": _matrix(metrics),
-        "confused": _most_confused(metrics),
+        "confused": _most_confused(measured),
         "curves": precision_recall_curves(measured),
         "dots": reliability_dots(measured.calibration),
         "confidence": confidence_bars(measured),
@@ -196,16 +197,20 @@ def _matrix(metrics: Metrics) -> list[dict[str, Any]] | None:
     ]
 
 
-def _most_confused(metrics: Metrics, most: int = 6) -> list[tuple[str, str, int, float]]:
-    """True class, what it was taken for, how often, and the share of the true class."""
+def _most_confused(measured: Measured, most: int = MAX_CONFUSED) -> list[tuple[str, str, int, float]]:
+    """True class, what it was taken for, how often, and the share of the true class; the most frequent first."""
+    metrics = measured.metrics
     if metrics.mode != "single":
         return []
-    counts = np.array(metrics.confusion)
-    support = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    pairs = [np.unravel_index(i, counts.shape) for i in np.argsort(-counts, axis=None, kind="stable")[:most]]
-    names = metrics.class_names
-    return [(names[t], names[p], int(counts[t, p]), float(counts[t, p] / support[t])) for t, p in pairs if counts[t, p]]
+    truth, said = (flags.argmax(axis=1) for flags in (measured.truth > 0.5, measured.said))
+    wrong, classes = truth != said, len(metrics.class_names)
+    pairs, counts = np.unique(truth[wrong] * classes + said[wrong], return_counts=True)
+    rows = metrics.per_class
+    return [
+        (rows[t].name, rows[p].name, int(counts[i]), float(counts[i] / rows[t].support))
+        for i in np.argsort(-counts, kind="stable")[:most]
+        for t, p in [divmod(int(pairs[i]), classes)]
+    ]
 
 
 def _facts(info: BundleInfo) -> list[tuple[str, str]]:
