@@ -3,11 +3,12 @@
 import difflib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.protocol import sources_of_classes
 from embeddings.mapped import take, zeros
 from ingest.choose import relatives
 from ingest.class_sets import NONE_OF_THESE, ClassSet, Mode, SoundClass, class_set_names, find_class_set
@@ -58,6 +59,25 @@ def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> Cl
     return ClassSet(text, "single" if len(classes) > 1 else "multi", classes)
 
 
+def without_rare(
+    class_set: ClassSet, labels: Sequence[tuple[str, ...]], sources: Sequence[str], least: int
+) -> ClassSet:
+    """The class set without the classes that fewer than `least` sources have sounds of.
+
+    Raises:
+        UsageError: no class is left, or a single one of those of which each row has exactly one.
+    """
+    targets = make_targets(labels, class_set, need_all=False)
+    per_class, _ = sources_of_classes(targets.values, [sources[i] for i in targets.rows])
+    kept = tuple(c for c, n in zip(class_set.classes, per_class, strict=True) if n >= least)
+    if len(kept) < (2 if class_set.mode == "single" else 1):
+        raise UsageError(
+            f"--min-sources {least}: leaves {len(kept)} of {len(class_set.classes)} classes, the most frequent of which "
+            f"has sounds of {int(per_class.max()):,} sources; ask for fewer, or add sounds"
+        )
+    return replace(class_set, classes=kept)
+
+
 def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need_all: bool = True) -> Targets:
     """Choose the rows that a class set can use, and say which classes each of them has.
 
@@ -84,7 +104,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     support = targets.values.sum(axis=0)
     empty = [name for name, n in zip(class_set.names, support, strict=True) if n == 0]
     if empty and (need_all or len(empty) == len(support)):
-        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else ", ".join(map(repr, empty))
+        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else _some(empty)
         raise UsageError(
             f"--classes: no row has {missing} (of {len(labels):,} rows, {_labels_in_words(labels)}); "
             "leave the class out, or embed sounds of it"
@@ -92,7 +112,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     everywhere = [name for name, n in zip(class_set.names, support, strict=True) if n == len(targets.values)]
     if everywhere and need_all:
         raise UsageError(
-            f"--classes: every row has {', '.join(map(repr, everywhere))} (of {len(targets.values)} rows), and nothing "
+            f"--classes: every row has {_some(everywhere)} (of {len(targets.values)} rows), and nothing "
             "teaches what it is not; embed sounds without it, or leave the class out"
         )
     return targets
@@ -160,12 +180,23 @@ def _balanced(
 
 
 def _all_labels(labels: Sequence[tuple[str, ...]], known: list[str]) -> ClassSet:
+    """Every label is a class; two that people call the same, a name and AudioSet's mid for it, are one."""
     if not known:
         raise UsageError(
             "--classes: the store's rows have no labels; embed audio with labels: `earshot ingest folder` makes them"
         )
-    mode: Mode = "single" if len(known) > 1 and all(len(row) == 1 for row in labels) else "multi"
-    return ClassSet("All labels", mode, tuple(SoundClass(display_name(mid), (mid,)) for mid in known))
+    mids: dict[str, list[str]] = {}
+    for label in known:
+        mids.setdefault(display_name(label), []).append(label)
+    name_of = {label: name for name, of_class in mids.items() for label in of_class}
+    several = any(len({name_of[label] for label in row if label in name_of}) > 1 for row in labels)
+    mode: Mode = "multi" if several or len(mids) == 1 else "single"
+    return ClassSet("All labels", mode, tuple(SoundClass(name, tuple(of_class)) for name, of_class in mids.items()))
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """Names for a message: the first of them, and how many more there are."""
+    return ", ".join(map(repr, names[:most])) + f" and {len(names) - most:,} more" * (len(names) > most)
 
 
 def _labels_in_words(labels: Sequence[tuple[str, ...]], most: int = 5) -> str:
