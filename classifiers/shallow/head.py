@@ -173,9 +173,10 @@ def _check(name: str, settings: ShallowSettings, family: Family, data: TrainingD
         raise UsageError(f"--set one_vs_rest: {name} keeps one machine for all classes; leave it out")
     classes = data.targets.shape[1]
     if classes > family.most_classes:
+        others = [head for head in ("logistic", "mlp") if classes <= FAMILIES[head].most_classes]
         raise UsageError(
             f"--head {name}: takes at most {family.most_classes} classes before time or memory run away, got "
-            f"{classes}; use --head attention, logistic or mlp"
+            f"{classes:,}; use --head {' or '.join(['attention', *others])}"
         )
     for some, word in ((data.targets.any(axis=0), "with"), ((data.targets == 0).any(axis=0), "without")):
         if not some.all():
