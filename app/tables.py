@@ -5,7 +5,7 @@ from classifiers.measures.metrics import Metrics
 from classifiers.measures.rejection import Rejection
 from classifiers.measures.slices import Slice
 from classifiers.report.numbers import format_interval, format_number
-from classifiers.report.page import INTERVAL_OF, headline
+from classifiers.report.page import INTERVAL_OF, headline, most_taken
 
 MAX_CLASSES = 40
 
@@ -74,7 +74,7 @@ def rejection_lines(rejection: Rejection) -> str:
     )
     if rejection.largest_share_ratio is None:
         return lines
-    most = sorted(rejection.shares.items(), key=lambda item: -item[1])[:3]
+    most = most_taken(rejection)
     return lines + (
         f"\n  it is taken for {', '.join(f'{name} ({share:.0%})' for name, share in most)}; "
         f"no class collects more than {rejection.largest_share_ratio:.1f} times its share"

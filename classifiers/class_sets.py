@@ -56,7 +56,7 @@ def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> Cl
     classes = tuple(SoundClass(name, (_label_named(name, known),)) for name in dict.fromkeys(names))
     if not classes:
         raise UsageError("--classes: needs at least one class, got none; name classes separated by ';'")
-    return ClassSet(text, "single" if len(classes) > 1 else "multi", classes)
+    return ClassSet(_title(classes), "single" if len(classes) > 1 else "multi", classes)
 
 
 def without_rare(
@@ -72,8 +72,8 @@ def without_rare(
     kept = tuple(c for c, n in zip(class_set.classes, per_class, strict=True) if n >= least)
     if len(kept) < (2 if class_set.mode == "single" else 1):
         raise UsageError(
-            f"--min-sources {least}: leaves {len(kept)} of {len(class_set.classes)} classes, the most frequent of which "
-            f"has sounds of {int(per_class.max()):,} sources; ask for fewer, or add sounds"
+            f"--min-sources {least}: leaves {len(kept)} of {len(class_set.classes)} classes, the most frequent with "
+            f"sounds of {int(per_class.max()):,} sources; ask for fewer, or add sounds"
         )
     return replace(class_set, classes=kept)
 
@@ -192,6 +192,12 @@ def _all_labels(labels: Sequence[tuple[str, ...]], known: list[str]) -> ClassSet
     several = any(len({name_of[label] for label in row if label in name_of}) > 1 for row in labels)
     mode: Mode = "multi" if several or len(mids) == 1 else "single"
     return ClassSet("All labels", mode, tuple(SoundClass(name, tuple(of_class)) for name, of_class in mids.items()))
+
+
+def _title(classes: Sequence[SoundClass], most: int = 3) -> str:
+    """What a problem is called that was given by the names of its classes."""
+    named = ", ".join(c.name for c in classes[:most])
+    return named if len(classes) <= most else f"{named} and {len(classes) - most} more"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -11,6 +11,7 @@ from classifiers.heads import HEADS
 from classifiers.measures.intervals import Interval
 from classifiers.measures.measured import Measured
 from classifiers.measures.metrics import ClassMetrics, Metrics
+from classifiers.measures.rejection import Rejection
 from classifiers.report.examples import choose_examples
 from classifiers.report.numbers import format_interval, format_number
 from classifiers.report.plots import (
@@ -25,7 +26,7 @@ from classifiers.report.plots import (
 from classifiers.report.templates import render
 from embeddings.encoders import ENCODERS
 
-MAX_MATRIX = 40
+MAX_MATRIX = 60
 """Classes in a confusion matrix that can still be read."""
 MAX_LISTED = 40
 """Classes in the open table; more of them go into one that unfolds and can be searched."""
@@ -100,6 +101,7 @@ def _measured_parts(info: BundleInfo, measured: Measured, players: Mapping[str, 
         "dots": reliability_dots(measured.calibration),
         "confidence": confidence_bars(measured),
         "known": known_bars(measured.known, threshold) if measured.known else None,
+        "taken": most_taken(measured.rejection) if measured.rejection else [],
         "examples": choose_examples(measured),
         "players": players,
         "box": CURVE_BOX,
@@ -213,11 +215,17 @@ def _most_confused(measured: Measured, most: int = MAX_CONFUSED) -> list[tuple[s
     ]
 
 
+def most_taken(rejection: Rejection, most: int = 3) -> list[tuple[str, float]]:
+    """The classes that most of the accepted background is taken for, with their shares of it."""
+    taken = sorted(rejection.shares.items(), key=lambda item: -item[1])
+    return [(name, share) for name, share in taken[:most] if share]
+
+
 def _facts(info: BundleInfo) -> list[tuple[str, str]]:
     """What it was trained on and with, as label and text."""
     made = info.trained_on
     left_out = f"{made['left_out_none']:,} with none of the classes, {made['left_out_several']:,} with several"
-    chosen = info.head_settings.get("chosen")
+    chosen = {k: v for k, v in (info.head_settings.get("chosen") or {}).items() if v is not None}
     facts = [
         ("rows", f"{made['rows']:,} of {made['sources']:,} recordings" if made["rows"] else ""),
         (
@@ -230,7 +238,7 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
         ("encoder's weights", ", ".join(f"{k} {v[:12]}" for k, v in info.spec.weights.items()) or _unnamed(info)),
         ("head", f"{info.head}: {HEADS[info.head].summary}"),
         ("settings", ", ".join(f"{k} {_plain(v)}" for k, v in info.head_settings.items() if k != "chosen")),
-        ("chosen by search", ", ".join(f"{k} {_plain(v)}" for k, v in chosen.items()) if chosen else ""),
+        ("chosen by search", ", ".join(f"{k} {_plain(v)}" for k, v in chosen.items())),
         ("seed", str(info.seed)),
         ("date", made["date"]),
         ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items() if v)),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classifiers import calibration
 from classifiers.background import known_scores
 from classifiers.calibration import (
     fit_sigmoid,
@@ -76,6 +77,28 @@ def test_the_temperature_never_raises_the_loss_of_the_rows_it_was_chosen_on(seed
     truth, said = single(seed, sharpness=sharpness, background=False)
     logits = log_scores(said.scores)
     assert mean_nll(truth, logits / fit_temperature(truth, logits)) <= mean_nll(truth, logits)
+
+
+def test_a_head_whose_scores_lie_close_together_is_calibrated_too() -> None:
+    """Naive Bayes of fifty classes scores all of them near .02, and is right all the same."""
+    rng = np.random.default_rng(0)
+    truth = np.eye(50, dtype=np.float32)[rng.integers(0, 50, 1000)]
+    sharp = 6 * truth + rng.normal(0, 1.5, truth.shape)
+    said = HeadScores(softmax(sharp / 400).astype(np.float32))
+    assert said.scores.max() < 0.03
+    decision = fit_decision(truth, said, "single")
+    assert error_of(truth, decision.calibrated(said).scores, "single") < 0.05
+    few = 0.1 * truth[:5].astype(np.float64)  # all of five rows right is no proof
+    assert 0.7 < softmax(few / fit_temperature(truth[:5], few)).max(axis=1).mean() < 0.95
+
+
+def test_many_rows_and_classes_take_a_temperature_from_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.eye(200, dtype=np.float32)[rng.integers(0, 200, 2000)]
+    logits = 2 * (4 * truth + rng.normal(0, 1, truth.shape))
+    whole = fit_temperature(truth, logits)
+    monkeypatch.setattr(calibration, "CELLS", 10_000)
+    assert fit_temperature(truth, logits) == pytest.approx(whole, rel=0.1)
 
 
 def test_calibration_mends_a_head_that_is_too_sure() -> None:
