@@ -139,6 +139,11 @@ def check_no_leak(splits: Sequence[Split], sources: Sequence[str]) -> None:
 def _enough_folds(targets: npt.NDArray[np.float32], sources: Sequence[str], names: Sequence[str] | None) -> int:
     """N_FOLDS, or fewer where there are fewer sources. A class of two of them is tested in two folds."""
     per_class, _ = sources_of_classes(targets, sources)
+    if (per_class < 2).all():
+        raise UsageError(
+            "--protocol: every class has sounds of one source only, so none would be left to test it; add sounds of "
+            "other recordings, or use --protocol none"
+        )
     if (per_class < 2).any():
         raise UsageError(_of_one_source([names[c] if names else str(c + 1) for c in np.flatnonzero(per_class < 2)]))
     return min(N_FOLDS, len(set(sources)))

@@ -71,9 +71,12 @@ def test_a_class_of_one_source_cannot_be_tested() -> None:
     none = np.full(4, -1, np.int32)
     with pytest.raises(UsageError, match="class '2' has sounds of one source only"):
         make_splits("cv5", targets, ["a", "b", "c", "c"], none, np.random.default_rng(0))
-    many = np.eye(9, dtype=np.float32)
-    with pytest.raises(UsageError, match=r"classes 'a', 'b', 'c', 'd', 'e' and 4 more have .* --min-sources 2"):
-        make_splits("cv5", many, [*"abcdefghi"], np.full(9, -1, np.int32), np.random.default_rng(0), names="abcdefghi")
+    many = np.eye(9, dtype=np.float32)[[0, *range(9)]]
+    none = np.full(10, -1, np.int32)
+    with pytest.raises(UsageError, match=r"classes 'b', 'c', 'd', 'e', 'f' and 3 more have .* --min-sources 2"):
+        make_splits("cv5", many, [*"abcdefghij"], none, np.random.default_rng(0), names="abcdefghi")
+    with pytest.raises(UsageError, match="every class has sounds of one source"):
+        make_splits("cv5", many[1:], [*"abcdefghi"], none[1:], np.random.default_rng(0), names="abcdefghi")
 
 
 @given(st.integers(0, 500), st.integers(2, 12), st.integers(10, 40))

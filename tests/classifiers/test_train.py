@@ -327,8 +327,15 @@ def test_vectors_that_are_not_finite_are_named() -> None:
 
 def test_a_class_of_one_source_is_named() -> None:
     table = make_table(12, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
-    with pytest.raises(UsageError, match="class 'Bell' has sounds of one source only"):
-        train(table, make_spec(), SETTINGS)
+    with pytest.raises(UsageError, match="every class has sounds of one source only"):
+        prepare(table, make_spec(), SETTINGS)
+    table = make_table(20, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
+    with pytest.raises(UsageError, match="classes 'Rain', 'Wind' have sounds of one source only.*--min-sources 2"):
+        prepare(table, make_spec(), SETTINGS)
+    made = prepare(table, make_spec(), replace(SETTINGS, min_sources=2))
+    assert made.class_set.names == ("Bell", "Bird", "Dog", "Siren")
+    assert made.rare == 2
+    assert len(made.used) == 16
 
 
 def in_folds(table: EmbeddingTable, **fold_of_class: int) -> EmbeddingTable:
