@@ -312,7 +312,7 @@ def test_one_class_among_others_is_a_yes_or_no() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-.500"), (10.5, "10.500")]
+    ("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-.500"), (-0.0001, ".000"), (10.5, "10.500")]
 )
 def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
     assert format_number(value) == text
