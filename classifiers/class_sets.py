@@ -4,6 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from embeddings.mapped import take, zeros
 from ingest.choose import relatives
 from ingest.class_sets import NONE_OF_THESE, ClassSet, Mode, SoundClass, class_set_names, find_class_set
 from ingest.errors import UsageError
-from ingest.labels import display_name, mid_of, mid_or_none
+from ingest.labels import display_name, load_labels, mid_of, mid_or_none
 
 ALL_BACKGROUND = -1
 """In place of a number of rows of background: all there are."""
@@ -78,6 +79,23 @@ def without_rare(
     return replace(class_set, classes=kept)
 
 
+def label_columns(labels: Sequence[tuple[str, ...]], class_set: ClassSet) -> dict[str, int]:
+    """The labels of a store that mean a class -> its number. The others are left out.
+
+    A label is a class's by itself, or else by its name: a folder "dog" is AudioSet's Dog, "/m/0bt9lr".
+    """
+    exact = {mid: i for i, c in enumerate(class_set.classes) for mid in c.mids}
+    named: dict[str, int] = {}
+    for mid, i in exact.items():
+        named.setdefault(display_name(mid).casefold(), i)
+    found = {}
+    for label in {label for row in labels for label in row}:
+        column = exact.get(label, named.get(display_name(label).casefold()))
+        if column is not None:
+            found[label] = column
+    return found
+
+
 def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need_all: bool = True) -> Targets:
     """Choose the rows that a class set can use, and say which classes each of them has.
 
@@ -87,7 +105,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
         UsageError: a class that is needed has no row (the message names all such classes), or has every row, so that
             nothing teaches what it is not.
     """
-    column = {mid: i for i, c in enumerate(class_set.classes) for mid in c.mids}
+    column = label_columns(labels, class_set)
     values = zeros((len(labels), len(class_set.classes)), np.float32)
     for row, mids in enumerate(labels):
         values[row, [column[mid] for mid in mids if mid in column]] = 1
@@ -134,7 +152,7 @@ def add_background(
         raise UsageError(
             "--background: a class set of mode multi learns from every row of the store already; leave --background out"
         )
-    strangers = _strangers(labels, class_set, relatives_too=n == ALL_BACKGROUND)
+    strangers = rows_of_strangers(labels, class_set, relatives_too=n == ALL_BACKGROUND)
     if not len(strangers):
         raise UsageError(
             f"--background: all {len(labels)} rows have a class or a relative of one in the ontology; "
@@ -153,20 +171,28 @@ def add_background(
     )
 
 
-def _strangers(
+def rows_of_strangers(
     labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, relatives_too: bool = False
 ) -> npt.NDArray[np.intp]:
-    """Rows that have labels, but no class; nor a relative of one, unless these are wanted too."""
-    mids_of_classes = frozenset(mid for c in class_set.classes for mid in c.mids)
-    related = mids_of_classes if relatives_too else relatives(mids_of_classes)
+    """Rows that have labels, but no class; nor a relative of one in the ontology, unless these are wanted too."""
+    related = set(label_columns(labels, class_set))
+    if not relatives_too:
+        family = relatives(_in_ontology(mid) for c in class_set.classes for mid in c.mids)
+        related |= {label for row in labels for label in row if _in_ontology(label) in family}
     return np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
+
+
+@cache
+def _in_ontology(label: str) -> str:
+    """The mid of a label, by itself or by its name; the label where AudioSet has none such."""
+    return label if label in load_labels().by_mid else mid_or_none(label) or label
 
 
 def _balanced(
     has_class: npt.NDArray[np.bool_], labels: Sequence[tuple[str, ...]], class_set: ClassSet
 ) -> npt.NDArray[np.bool_]:
     """Which rows a balanced class set uses: as many with a class as strangers. The lots are always the same."""
-    sides = np.flatnonzero(has_class), _strangers(labels, class_set)
+    sides = np.flatnonzero(has_class), rows_of_strangers(labels, class_set)
     if len(sides[0]) and not len(sides[1]):
         raise UsageError(
             f"--classes: {class_set.title!r} wants as many rows without {' or '.join(class_set.names)} as with it, and "

@@ -13,7 +13,14 @@ import numpy.typing as npt
 
 from classifiers.background import fit_with_background, has_background
 from classifiers.bundle import Bundle, BundleInfo
-from classifiers.class_sets import Targets, add_background, make_targets, resolve_class_set, without_rare
+from classifiers.class_sets import (
+    Targets,
+    add_background,
+    make_targets,
+    resolve_class_set,
+    rows_of_strangers,
+    without_rare,
+)
 from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
 from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
@@ -171,12 +178,12 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
     """
     _require_rows(table)
     class_set = bundle.info.class_set
-    known_mids = {mid for c in class_set.classes for mid in c.mids}
     targets = make_targets(table.mids, class_set, need_all=False)
     truth = np.zeros((len(table), len(class_set.names)), np.float32)
     truth[targets.rows] = targets.values
-    strangers = [i for i, mids in enumerate(table.mids) if mids and known_mids.isdisjoint(mids)]
-    rows = targets.rows if class_set.mode == "multi" else np.union1d(targets.rows, strangers).astype(np.intp)
+    rows = targets.rows
+    if class_set.mode == "single":
+        rows = np.union1d(rows, rows_of_strangers(table.mids, class_set, relatives_too=True)).astype(np.intp)
     used = table.select(rows)
     _require_finite(used)
     raw, patches = score_rows(bundle.score, used.vectors, used.mask)

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.class_sets import ALL_BACKGROUND, add_background, make_targets, resolve_class_set, without_rare
+from classifiers.class_sets import (
+    ALL_BACKGROUND,
+    add_background,
+    make_targets,
+    resolve_class_set,
+    rows_of_strangers,
+    without_rare,
+)
 from ingest.class_sets import ClassSet, SoundClass, class_set_names, find_class_set, read_class_set
 from ingest.datasets.esc import _CLASSES as ESC50
 from ingest.errors import FormatError, UsageError
@@ -139,6 +146,22 @@ def test_a_name_and_the_mid_that_people_call_so_are_one_class() -> None:
     assert (class_set.mode, class_set.names) == ("single", ("Dog", "x"))
     assert set(class_set.classes[0].mids) == {"Dog", "/m/0bt9lr"}
     assert make_targets(rows, class_set).values.tolist() == [[1, 0], [1, 0], [1, 0], [0, 1]]
+
+
+def test_a_label_is_a_class_by_its_name_too() -> None:
+    """Models of AudioSet's labels can be measured on folders that are named as AudioSet names them."""
+    dog, siren, bark = "/m/0bt9lr", "/m/03kmc9", "/m/05tny_"
+    audioset = ClassSet("t", "single", (SoundClass("Dog", (dog,)), SoundClass("Siren", (siren,))))
+    rows = [("dog",), ("Siren",), (dog,), ("bark",), (bark,), ("rain",), (), ("Dog", dog)]
+    targets = make_targets(rows, audioset)
+    assert targets.rows.tolist() == [0, 1, 2, 7]
+    assert targets.values.tolist() == [[1, 0], [0, 1], [1, 0], [1, 0]]
+    assert rows_of_strangers(rows, audioset, relatives_too=True).tolist() == [3, 4, 5]
+    assert rows_of_strangers(rows, audioset).tolist() == [5]
+    folders = ClassSet("t", "single", (SoundClass("dog", ("dog",)), SoundClass("siren", ("siren",))))
+    assert make_targets(rows, folders).rows.tolist() == [0, 1, 2, 7]
+    apart = ClassSet("t", "single", (SoundClass("mine", ("dog",)), SoundClass("theirs", (dog,))))
+    assert make_targets([("dog",), (dog,)], apart).values.tolist() == [[1, 0], [0, 1]]
 
 
 def test_rare_classes_are_left_out_by_their_sources() -> None:

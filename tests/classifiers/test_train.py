@@ -312,7 +312,8 @@ def test_one_class_among_others_is_a_yes_or_no() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-.500"), (-0.0001, ".000"), (10.5, "10.500")]
+    ("value", "text"),
+    [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-.500"), (-0.0001, ".000"), (10.5, "10.500")],
 )
 def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
     assert format_number(value) == text
@@ -330,7 +331,7 @@ def test_a_class_of_one_source_is_named() -> None:
     with pytest.raises(UsageError, match="every class has sounds of one source only"):
         prepare(table, make_spec(), SETTINGS)
     table = make_table(20, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
-    with pytest.raises(UsageError, match="classes 'Rain', 'Wind' have sounds of one source only.*--min-sources 2"):
+    with pytest.raises(UsageError, match=r"classes 'Rain', 'Wind' have sounds of one source only.*--min-sources 2"):
         prepare(table, make_spec(), SETTINGS)
     made = prepare(table, make_spec(), replace(SETTINGS, min_sources=2))
     assert made.class_set.names == ("Bell", "Bird", "Dog", "Siren")
