@@ -131,7 +131,7 @@ def check_no_leak(splits: Sequence[Split], sources: Sequence[str]) -> None:
         both = np.intersect1d(group[split.train], group[split.test])
         if len(both):
             raise UsageError(
-                f"{split.name}: source {str(names[both[0]])!r} has rows in both training and test ({len(both)} such "
+                f"{split.name}: source {str(names[int(both[0])])!r} has rows in both training and test ({len(both)} such "
                 "sources), which flatters every number; mend the folds, or use --protocol cv5"
             )
 
@@ -145,7 +145,9 @@ def _enough_folds(targets: npt.NDArray[np.float32], sources: Sequence[str], name
             "other recordings, or use --protocol none"
         )
     if (per_class < 2).any():
-        raise UsageError(_of_one_source([names[c] if names else str(c + 1) for c in np.flatnonzero(per_class < 2)]))
+        raise UsageError(
+            _of_one_source([names[int(c)] if names else str(c + 1) for c in np.flatnonzero(per_class < 2)])
+        )
     return min(N_FOLDS, len(set(sources)))
 
 

@@ -4,7 +4,7 @@ What a head says of the patches of a row is several times the size of the row, w
 million rows no memory holds it, and only what was seen of the best class is of use afterwards.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +33,17 @@ def score_rows(
     """
     rows = np.arange(len(vectors)) if rows is None else rows
     step = max(1, min(MOST_ROWS, MOST_BYTES // max(1, vectors[:1].nbytes)))
-    parts, evidence = [], []
+    parts, evidence = list[HeadScores](), list[PatchEvidence | None]()
     for i in range(0, len(rows), step):
         some = rows[i : i + step]
-        said = predict(np.asarray(vectors[some]), mask[some])
+        asked: Vectors = np.asarray(vectors[some])
+        said = predict(asked, mask[some])
         evidence.append(PatchEvidence.of(said, mask[some]))
         parts.append(HeadScores(said.scores, known=said.known))
     return joined_scores(parts), PatchEvidence.joined(evidence)
 
 
-def joined_scores(parts: list[HeadScores]) -> HeadScores:
+def joined_scores(parts: Sequence[HeadScores]) -> HeadScores:
     """Scores and `known` of the parts, one after the other."""
     known = [part.known for part in parts if part.known is not None]
     return HeadScores(
