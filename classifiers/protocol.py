@@ -128,10 +128,10 @@ def check_no_leak(splits: Sequence[Split], sources: Sequence[str]) -> None:
     """Raise UsageError when a source has rows on both sides of a split."""
     names, group = np.unique(np.asarray(sources), return_inverse=True)
     for split in splits:
-        both = np.intersect1d(group[split.train], group[split.test])
+        both = np.intersect1d(group[split.train], group[split.test]).tolist()
         if len(both):
             raise UsageError(
-                f"{split.name}: source {str(names[int(both[0])])!r} has rows in both training and test ({len(both)} such "
+                f"{split.name}: source {str(names[both[0]])!r} has rows in both training and test ({len(both)} such "
                 "sources), which flatters every number; mend the folds, or use --protocol cv5"
             )
 

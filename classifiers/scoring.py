@@ -36,8 +36,7 @@ def score_rows(
     parts, evidence = list[HeadScores](), list[PatchEvidence | None]()
     for i in range(0, len(rows), step):
         some = rows[i : i + step]
-        asked: Vectors = np.asarray(vectors[some])
-        said = predict(asked, mask[some])
+        said = predict(vectors[some], mask[some])
         evidence.append(PatchEvidence.of(said, mask[some]))
         parts.append(HeadScores(said.scores, known=said.known))
     return joined_scores(parts), PatchEvidence.joined(evidence)
