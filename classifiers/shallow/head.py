@@ -28,6 +28,12 @@ log = logging.getLogger("earshot.shallow")
 SEARCHES = ("random", "grid", "none")
 SEARCH_ROWS, SEARCH_CLASSES = 6_000, 40
 """Rows, and classes with a machine for each, that a search looks at: more would tell little and take hours."""
+REFUSALS = {
+    "overflow": "these vectors are too large for it as they are; use --head sgd-standardised",
+    "worse than random": "on these vectors none of what it boosts is better than chance; see that they differ between "
+    "the classes, or use --head attention",
+}
+"""Words of scikit-learn's for data that a machine cannot learn from -> ours."""
 Folds = npt.NDArray[np.intp]
 
 
@@ -273,11 +279,10 @@ def _fit_machines(problem: _Problem, parameters: Parameters, x: Floats, folds: F
             return [calibrated(new(), x, target, folds) for target in data.targets.T]
         return [new().fit(x, target) for target in targets.T]
     except ValueError as error:
-        if "overflow" not in str(error):
+        reason = next((reason for words, reason in REFUSALS.items() if words in str(error)), None)
+        if reason is None:
             raise
-        raise UsageError(
-            f"--head {problem.name}: these vectors are too large for it as they are; use --head sgd-standardised"
-        ) from error
+        raise UsageError(f"--head {problem.name}: {reason}") from error
 
 
 @contextmanager

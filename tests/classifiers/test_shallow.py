@@ -216,6 +216,21 @@ def test_vectors_too_large_for_it_unscaled_are_named() -> None:
         fit("sgd", huge)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ROWS)
+def test_vectors_that_are_all_the_same_are_scored_alike_or_refused(name: str, mode: str) -> None:
+    """A microphone that was off: nothing to learn, and no error of a library's."""
+    data = make_data(mode, n=24)
+    data = replace(data, vectors=np.full_like(data.vectors, 100))
+    try:
+        scores = fit(name, data).predict(data.vectors, data.mask).scores
+    except UsageError as error:
+        assert "none of what it boosts is better than chance" in str(error)  # noqa: PT017 - either is right
+        return
+    np.testing.assert_allclose(scores, np.broadcast_to(scores[0], scores.shape), atol=1e-6)
+    assert np.isfinite(scores).all()
+
+
 def test_rows_beyond_the_ceiling_go_to_nystroem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
