@@ -168,11 +168,15 @@ def _fit_multi(neutral: Decision, truth: Floats, said: HeadScores) -> Decision:
 
 
 def _best_f1(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
-    """The threshold with the highest F1; 0.5 without positives."""
+    """The threshold with the highest F1; 0.5 without positives, or for a rare class of which the scores tell so little
+    that saying yes to everything would be best: F1 likes that, people do not."""
     if not truth.any():
         return 0.5
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(truth[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + truth.sum())
     f1[np.append(np.diff(scores[order]) == 0, False)] = 0  # equal scores fall together
-    return float(scores[order][int(f1.argmax())])
+    best = int(f1.argmax())
+    if best == len(f1) - 1 and truth.mean() < 0.5:
+        return 0.5
+    return float(scores[order][best])

@@ -151,6 +151,17 @@ def test_known_is_even_at_one_half_where_background_is_as_common_as_the_classes(
     assert evenly == pytest.approx(0.5, abs=0.02)
 
 
+def test_a_head_that_knows_nothing_does_not_find_a_rare_class_everywhere() -> None:
+    truth = (np.arange(N) % 50 == 0).astype(np.float32)[:, None]
+    said = HeadScores(np.full((N, 1), 0.3, np.float32))
+    decision = fit_decision(truth, said, "multi")
+    calibrated = decision.calibrated(said)
+    assert calibrated.scores[0, 0] == pytest.approx(truth.mean(), abs=0.01)
+    assert not decision.decide(calibrated).present.any()
+    decision = fit_decision(1 - truth, said, "multi")
+    assert decision.decide(decision.calibrated(said)).present.all()
+
+
 def test_rare_classes_of_multi_share_the_sigmoid_and_the_threshold_of_all() -> None:
     truth, said = multi(0, 6)
     truth[:, 4:] = 0
