@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.calibration import fit_sigmoid, fit_temperature, log_scores, logit
 from classifiers.heads import HeadRow, Progress, Runtime, TrainingData, make_settings
 from classifiers.protocol import grouped_folds, sources_of_classes
 from classifiers.shallow.families import FAMILIES, Family, make_estimator, make_transforms
+from classifiers.shallow.light import AS_IT_IS, Sharpness, finished
 from classifiers.shallow.machines import FittedMachines, LightMachines, Machines, load_machines, probabilities
 from classifiers.shallow.pooling import POOLINGS, Floats, pool
 from classifiers.shallow.search import Parameters, Space, inner_score, read_spaces
@@ -82,14 +84,14 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     problem = _Problem(row.name, family, data, native, seed)
     folds = inner_folds(row.name, data, settings.folds, seed, needed=True) if family.calibrated else None
     with _quiet(), _refused(row.name):
-        pooling, parameters, score = _choose(_for_search(problem), settings, space, progress)
+        pooling, parameters, score, sharpness = _choose(_for_search(problem), settings, space, progress)
         x = pool(data.vectors, data.mask, pooling)
         transforms = make_transforms(family, parameters, x.shape, seed)
         for step in transforms:
             x = step.fit_transform(x)
         machines = _fit_machines(problem, parameters, x, folds)
     chosen = {"pooling": pooling, **parameters, "inner_score": score}
-    kept = Machines(settings.family, data.mode, pooling, native, transforms, machines)
+    kept = Machines(settings.family, data.mode, pooling, native, transforms, machines, sharpness)
     return FittedMachines(kept, {**asdict(settings), "chosen": chosen})
 
 
@@ -207,36 +209,61 @@ def _for_search(problem: _Problem) -> _Problem:
     return replace(problem, data=data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What came of one choice, out of fold.
+
+    score: to choose by. scores: [n, classes]; known: bool, of which the fold's training part could learn.
+    """
+
+    score: float
+    scores: Floats
+    known: npt.NDArray[np.bool_]
+
+
 def _choose(
     problem: _Problem, settings: ShallowSettings, space: Space, progress: Progress
-) -> tuple[str, Parameters, float | None]:
-    """Pooling, parameters and their score out of fold: first the pooling, with default parameters, then these."""
+) -> tuple[str, Parameters, float | None, Sharpness]:
+    """Pooling, parameters, their score and sharpness out of fold: first the pooling, with default parameters."""
     poolings = list(POOLINGS) if settings.pooling == "auto" else [settings.pooling]
     if settings.search == "none" and len(poolings) == 1:
-        return poolings[0], space.default, None
+        return poolings[0], space.default, None, AS_IT_IS
     data = problem.data
     folds = inner_folds(problem.name, data, settings.folds, problem.seed, needed=False)
     if folds is None:
-        return poolings[0], space.default, None
+        return poolings[0], space.default, None, AS_IT_IS
     rng = np.random.default_rng(problem.seed)
     candidates = space.candidates(settings.search, settings.trials or space.trials, rng)
-    steps, scores = len(poolings) + len(candidates), []
+    steps, tried = len(poolings) + len(candidates), list[_Tried]()
     for i, how in enumerate(poolings):
-        scores.append(_try(problem, space.default, pool(data.vectors, data.mask, how), folds))
+        tried.append(_try(problem, space.default, pool(data.vectors, data.mask, how), folds))
         progress(i + 1, steps)
-    pooling, best, parameters = poolings[int(np.argmax(scores))], max(scores), space.default
+    first = int(np.argmax([one.score for one in tried]))
+    pooling, best, parameters = poolings[first], tried[first], space.default
     x = pool(data.vectors, data.mask, pooling)
     for i, candidate in enumerate(candidates[1:]):  # the first is the default, which was tried
-        score = _try(problem, candidate, x, folds)
-        if score > best:
-            best, parameters = score, candidate
+        one = _try(problem, candidate, x, folds)
+        if one.score > best.score:
+            best, parameters = one, candidate
         progress(len(poolings) + i + 1, steps)
-    return pooling, parameters, best
+    return pooling, parameters, best.score, AS_IT_IS if problem.family.calibrated else _sharpness_of(data, best)
 
 
-def _try(problem: _Problem, parameters: Parameters, features: Floats, folds: Folds) -> float:
-    """The score of these parameters, out of fold."""
+def _sharpness_of(data: TrainingData, tried: _Tried) -> Sharpness:
+    """What makes the scores that were tried as sure as they are right."""
+    if data.mode == "multi":
+        return Sharpness(*fit_sigmoid(data.targets[tried.known] > 0, logit(tried.scores[tried.known])))
+    rows = (tried.known & (data.targets > 0)).any(axis=1)
+    if not rows.any():
+        return AS_IT_IS
+    logs = log_scores(finished(tried.scores[rows], "single"))
+    return Sharpness(1 / fit_temperature(data.targets[rows], logs))
+
+
+def _try(problem: _Problem, parameters: Parameters, features: Floats, folds: Folds) -> _Tried:
+    """These parameters, out of fold."""
     scores = np.zeros(problem.data.targets.shape)
+    known = np.zeros(scores.shape, bool)
     for train, test in splits_of(folds):
         learnt = np.flatnonzero(_both(problem.data.targets[train]))
         if not len(learnt):
@@ -248,7 +275,8 @@ def _try(problem: _Problem, parameters: Parameters, features: Floats, folds: Fol
         part = _part(problem, train, learnt)
         machines = _fit_machines(part, parameters, x)
         scores[np.ix_(test, learnt)] = probabilities(machines, part.native, unseen)
-    return inner_score(problem.data, scores)
+        known[np.ix_(test, learnt)] = True
+    return _Tried(inner_score(problem.data, scores), scores, known)
 
 
 def _both(targets: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
