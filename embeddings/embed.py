@@ -39,7 +39,7 @@ def available_cores() -> int:
 class EmbedSettings:
     """How to embed; nothing here changes a row.
 
-    workers: reader threads, and as many encoder threads, in each process.
+    workers: threads in each process, each of which reads and encodes.
     shard_items, shard_bytes: most files, and bytes of files, in a shard: what a killed run loses at most.
     """
 

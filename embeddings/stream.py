@@ -1,18 +1,17 @@
 """Uses threads, reads the disk: items become embedded windows, in order, several files at a time.
 
-Reader threads run ahead of the caller, each in one file; encoder threads take groups of windows; the caller's own
-thread joins the two and hands out results in the order of the items. Which windows share a call of the encoder
-depends on the items alone, never on timing, so the same items give the same bits with any number of threads.
-Everything between the threads is bounded: a file of many hours needs no more memory than one of a minute.
+Each thread takes whatever is next, a group of windows to encode or else a window to read, so that no more threads
+compute than were asked for, and none waits for another to take over: a hand-over costs more than a short step. The
+caller's thread only hands out results, in the order of the items. Which windows share a call of the encoder depends
+on the items alone, never on timing, so the same items give the same bits with any number of threads. Everything
+between the threads is bounded: a file of many hours needs no more memory than one of a minute.
 """
 
-import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
@@ -20,11 +19,11 @@ from threadpoolctl import threadpool_limits
 
 from embeddings.embedding import Embedding, Vectors, window_key
 from embeddings.encoders import Encoder, EncoderSpec
-from ingest.clip import AudioItem, Clip, Waveform
+from ingest.clip import AudioItem, Clip
 from ingest.errors import AudioError, EarshotError
 
 WINDOWS_AHEAD = 4
-"""Windows that a reader may hold ready of one file."""
+"""Windows that are held ready of one file."""
 
 
 class WindowReader(Protocol):
@@ -63,68 +62,31 @@ class Finished:
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    item: AudioItem
-    clip: Clip
-    silent: bool
-
-
-_Group = list[_Window | Finished]
-_Channel = queue.Queue[_Window | Finished | EarshotError]
-
-
-class _StoppedError(Exception):
-    """Nobody wants the windows any more."""
-
-
 def encode_items(
-    items: Iterable[AudioItem], encoder: Encoder, spec: EncoderSpec, *, workers: int, read: WindowReader
+    items: Sequence[AudioItem], encoder: Encoder, spec: EncoderSpec, *, workers: int, read: WindowReader
 ) -> Generator[Embedded | Finished, None, None]:
-    """Embed items with `workers` reader and as many encoder threads.
+    """Embed items with `workers` threads.
 
     Yields:
         For each item, in order: an `Embedded` for every window, then one `Finished`.
     Raises:
         EarshotError: whatever the encoder raises; a bad file is a `Finished` with a failure instead.
     """
-    # At most one thread a core computes at a time, reader or encoder: two of them on one core would keep pushing each
-    # other's data out of its cache, which costs a tenth of the speed.
-    cores = threading.Semaphore(workers)
-    readers = _Readers(spec, read, workers, cores)
-    encoders = ThreadPoolExecutor(workers, "earshot-encode")
     # One thread per matrix product: with several at work already, BLAS's own would only wait for each other, and the
     # small products of a log-mel spectrogram take thirty times as long.
     blas = threadpool_limits(1, "blas")
-    waiting: deque[tuple[_Group, Future[list[Vectors]]]] = deque()
+    line = _Line(items, encoder, spec, read, workers)
     try:
-        for group in _groups(readers.windows(items, files_ahead=2 * workers + 2), spec, encoder.batch_patches):
-            waveforms = [entry.clip.waveform for entry in group if isinstance(entry, _Window)]
-            waiting.append((group, encoders.submit(_encode, encoder, waveforms, cores)))
-            if len(waiting) > 2 * workers:
-                yield from _results(*waiting.popleft())
-        while waiting:
-            yield from _results(*waiting.popleft())
+        while group := line.take():
+            vectors = iter(group.vectors)
+            for entry in group.entries:
+                yield entry if isinstance(entry, Finished) else Embedded(_embedding(entry, next(vectors)), entry.silent)
     finally:
-        readers.close()
-        encoders.shutdown(cancel_futures=True)
+        line.close()
         blas.restore_original_limits()
 
 
-def _encode(encoder: Encoder, waveforms: Sequence[Waveform], cores: threading.Semaphore) -> list[Vectors]:
-    if not waveforms:
-        return []
-    with cores:
-        return encoder.encode(waveforms)
-
-
-def _results(group: _Group, future: Future[list[Vectors]]) -> Iterator[Embedded | Finished]:
-    vectors = iter(future.result())
-    for entry in group:
-        yield entry if isinstance(entry, Finished) else Embedded(_embedding(entry, next(vectors)), entry.silent)
-
-
-def _embedding(window: _Window, vectors: Vectors) -> Embedding:
+def _embedding(window: "_Window", vectors: Vectors) -> Embedding:
     item, clip = window.item, window.clip
     start_s = item.start_s + clip.start_s
     return Embedding(
@@ -139,81 +101,176 @@ def _embedding(window: _Window, vectors: Vectors) -> Embedding:
     )
 
 
-def _groups(windows: Iterable[_Window | Finished], spec: EncoderSpec, batch_patches: int) -> Iterator[_Group]:
-    """Runs of windows with at least `batch_patches` patches, the last one aside."""
-    group: _Group = []
-    patches = 0
-    for entry in windows:
-        group.append(entry)
+@dataclass(frozen=True, slots=True)
+class _Window:
+    item: AudioItem
+    clip: Clip
+    silent: bool
+
+
+@dataclass(slots=True)
+class _Group:
+    """Windows that share a call of the encoder, and the ends of items between them.
+
+    done: the vectors are there, or the error that ends the run.
+    """
+
+    entries: list[_Window | Finished] = field(default_factory=list)
+    patches: int = 0
+    vectors: list[Vectors] = field(default_factory=list)
+    error: BaseException | None = None
+    done: bool = False
+
+    def add(self, entry: _Window | Finished, spec: EncoderSpec) -> None:
+        self.entries.append(entry)
         if isinstance(entry, _Window):
-            patches += max(1, 1 + int((entry.clip.duration_s - spec.patch_s) / spec.hop_s + 1e-6))
-        if patches >= batch_patches:
-            yield group
-            group, patches = [], 0
-    if group:
-        yield group
+            self.patches += max(1, 1 + int((entry.clip.duration_s - spec.patch_s) / spec.hop_s + 1e-6))
+
+    def encode(self, encoder: Encoder) -> None:
+        try:
+            self.vectors = encoder.encode([entry.clip.waveform for entry in self.entries if isinstance(entry, _Window)])
+        except BaseException as error:  # the caller's thread raises it
+            self.error = error
 
 
-class _Readers:
-    """Threads that read files ahead of the caller, a bounded number of windows of each."""
+class _File:
+    """An item that is being read, window by window, by one thread at a time.
 
-    def __init__(self, spec: EncoderSpec, read: WindowReader, threads: int, cores: threading.Semaphore) -> None:
-        self._spec, self._read, self._cores = spec, read, cores
-        self._pool = ThreadPoolExecutor(threads, "earshot-read")
-        self._stop = threading.Event()
+    ready: windows that no group has yet, and what ended the file. busy: a thread reads it now.
+    """
 
-    def windows(self, items: Iterable[AudioItem], files_ahead: int) -> Iterator[_Window | Finished]:
-        """The items' windows in order, while readers are at work on the next `files_ahead` items."""
-        left = iter(items)
-        channels = deque(self._start(item) for item in islice(left, files_ahead))
-        while channels:
-            entry = channels[0].get()
-            if isinstance(entry, EarshotError):
-                raise entry
-            yield entry
-            if isinstance(entry, Finished):
-                channels.popleft()
-                channels.extend(self._start(item) for item in islice(left, 1))
+    def __init__(self, item: AudioItem) -> None:
+        self._item = item
+        self._windows: Iterator[Clip] | None = None
+        self.ready: deque[_Window | Finished | EarshotError] = deque()
+        self.busy = self.ended = False
 
-    def close(self) -> None:
-        """Wait for the readers to leave, which takes them no longer than the window that they are in."""
-        self._stop.set()
-        self._pool.shutdown(cancel_futures=True)
-
-    def _start(self, item: AudioItem) -> _Channel:
-        channel: _Channel = queue.Queue(WINDOWS_AHEAD)
-        self._pool.submit(self._run, item, channel)
-        return channel
-
-    def _run(self, item: AudioItem, channel: _Channel) -> None:
-        """In a reader thread: blocks while the channel is full."""
-        with suppress(_StoppedError):
-            self._put(channel, self._read_item(item, channel))
-
-    def _read_item(self, item: AudioItem, channel: _Channel) -> Finished | EarshotError:
-        spec = self._spec
+    def advance(self, spec: EncoderSpec, read: WindowReader) -> _Window | Finished | EarshotError:
+        """The next window, `Finished`, or the user's mistake, which ends the run."""
+        item = self._item
         form: dict[str, Any] = {"sample_rate": spec.sample_rate, "window_s": spec.window_s, "resampler": spec.resampler}
         try:
-            windows = self._read(item.path, key=item.key, **form)
-            while clip := self._next(windows):
-                self._put(channel, _Window(item, clip, clip.is_silent))
-        except _StoppedError:
-            raise
+            if self._windows is None:
+                self._windows = read(item.path, key=item.key, **form)
+            clip = next(self._windows, None)
+            return _Window(item, clip, clip.is_silent) if clip else Finished(item, None)
         except AudioError as error:
             return Finished(item, Failure(item.key, str(item.path), error.kind, error.rule, error.remedy))
-        except EarshotError as error:  # the user's mistake, not the file's: ends the run
+        except EarshotError as error:
             return error
         except Exception as error:  # no file may end a run over thousands, whatever a decoder throws
             rule = f"{type(error).__name__}: {error}".replace("\n", " ")
             return Finished(item, Failure(item.key, str(item.path), "unexpected", rule, "report it, with the file"))
-        return Finished(item, None)
 
-    def _next(self, windows: Iterator[Clip]) -> Clip | None:
-        with self._cores:
-            return next(windows, None)
 
-    def _put(self, channel: _Channel, entry: _Window | Finished | EarshotError) -> None:
-        while not self._stop.is_set():
-            with suppress(queue.Full):
-                return channel.put(entry, timeout=0.1)
-        raise _StoppedError
+class _Line:
+    """The threads, and what lies between them: files ahead, groups in the order of the items."""
+
+    def __init__(
+        self, items: Sequence[AudioItem], encoder: Encoder, spec: EncoderSpec, read: WindowReader, workers: int
+    ) -> None:
+        self._encoder, self._spec, self._read = encoder, spec, read
+        self._left = iter(items)
+        self._files = deque(map(_File, islice(self._left, 2 * workers + 2)))
+        self._group = _Group()
+        self._groups: deque[_Group] = deque()
+        self._to_encode: deque[_Group] = deque()
+        self._most_groups = 2 * workers + 1
+        self._stop = False
+        self._lock = threading.Lock()
+        self._something_to_do, self._first_is_done = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._threads = [threading.Thread(target=self._work, name="earshot-embed", daemon=True) for _ in range(workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def take(self) -> _Group | None:
+        """The next group, encoded; None after the last."""
+        with self._lock:
+            while not (self._groups and self._groups[0].done) and (self._groups or self._files):
+                self._first_is_done.wait()
+            if not self._groups:
+                return None
+            group = self._groups.popleft()
+            self._something_to_do.notify()
+        if group.error:
+            raise group.error
+        return group
+
+    def close(self) -> None:
+        """Wait for the threads to leave, which takes them no longer than the step that they are in."""
+        with self._lock:
+            self._stop = True
+            self._something_to_do.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        """In a thread: do steps until there is none left to do."""
+        with self._lock:
+            while not self._stop:
+                if self._to_encode:
+                    self._encode(self._to_encode.popleft())
+                elif file := self._next_to_read():
+                    self._advance(file)
+                else:
+                    self._something_to_do.wait()
+
+    def _next_to_read(self) -> _File | None:
+        if len(self._groups) >= self._most_groups:
+            return None
+        unread = (file for file in self._files if not (file.busy or file.ended) and len(file.ready) < WINDOWS_AHEAD)
+        return next(unread, None)
+
+    def _encode(self, group: _Group) -> None:
+        with _released(self._lock):
+            group.encode(self._encoder)
+        self._finish(group)
+
+    def _advance(self, file: _File) -> None:
+        file.busy = True
+        with _released(self._lock):
+            entry = file.advance(self._spec, self._read)
+        file.busy, file.ended = False, not isinstance(entry, _Window)
+        file.ready.append(entry)
+        self._collect()
+        self._something_to_do.notify()
+
+    def _collect(self) -> None:
+        """Move what is ready into groups, in order; each has at least `batch_patches` patches, the last one aside."""
+        while self._files and self._files[0].ready:
+            entry = self._files[0].ready.popleft()
+            if not isinstance(entry, _Window):
+                self._files.popleft()
+                self._files.extend(map(_File, islice(self._left, 1)))
+            if isinstance(entry, EarshotError):
+                self._send()
+                self._group.error = entry
+                self._files.clear()
+            else:
+                self._group.add(entry, self._spec)
+            if self._group.patches >= self._encoder.batch_patches or not self._files:
+                self._send()
+
+    def _send(self) -> None:
+        """The group is complete."""
+        group, self._group = self._group, _Group()
+        self._groups.append(group)
+        if group.patches:
+            self._to_encode.append(group)
+            self._something_to_do.notify()
+        else:
+            self._finish(group)
+
+    def _finish(self, group: _Group) -> None:
+        group.done = True
+        if self._groups[0] is group:
+            self._first_is_done.notify()
+
+
+@contextmanager
+def _released(lock: threading.Lock) -> Iterator[None]:
+    lock.release()
+    try:
+        yield
+    finally:
+        lock.acquire()

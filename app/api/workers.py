@@ -4,8 +4,8 @@ Work is done in turns. A turn is one window of an upload, or one step of a strea
 the end. So an hour of audio does not keep ten seconds waiting, and the queue is no longer than there are clients.
 
 Windows of several uploads go through the encoder in one call where that pays: as many as are waiting, up to the
-encoder's `batch_patches`; nobody waits for others to come. For YAMNet that is one window, as its engine is at its best
-with three patches; see docs/api.md for what was measured.
+encoder's `batch_patches`; nobody waits for others to come. For YAMNet that is one window, which fills a call of its
+engine; see docs/api.md for what was measured.
 """
 
 import threading

@@ -32,6 +32,7 @@ class WideSettings:
 
     min_rows: labels of fewer rows are not learned.
     hidden, epochs: of the generalist; 0 for what `attention` takes for so many rows and labels.
+    generalists: how many, one after the other, whose mean is the generalist.
     specialists: how many; 0 leaves the scores to the generalist.
     blend: the generalist's part in the scores, 0 to 1.
     prior: exponent of the classes' frequency that is divided out of the scores: 0 for the most rows right, 1 for
@@ -41,6 +42,7 @@ class WideSettings:
     min_rows: int = 5
     hidden: int = 0
     epochs: int = 0
+    generalists: int = 1
     specialists: int = 2
     blend: float = 0.5
     prior: float = 0.7
@@ -69,7 +71,8 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     labels = lessons(data, settings.min_rows)
     own = {name: value for name in ("hidden", "epochs") if (value := getattr(settings, name))}
     everything = replace(data, targets=labels, mode="multi")
-    general = settings_for(HEADS["attention"], own | {"output_bias": _mean_log_odds(labels)}, everything)
+    own |= {"networks": settings.generalists, "output_bias": _mean_log_odds(labels)}
+    general = settings_for(HEADS["attention"], own, everything)
     n = settings.specialists if data.mode == "single" else 0
     ends = np.linspace(GENERALISTS_SHARE if n else 1.0, 1.0, n + 1)
     told = _part(progress, 0.0, ends[0])

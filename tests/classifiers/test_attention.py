@@ -12,7 +12,7 @@ import pytest
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
 from classifiers.networks import attention, training
 from classifiers.networks.attention import fit_core, settings_for
-from classifiers.networks.attention_graph import _normalised_dense, average
+from classifiers.networks.attention_graph import _normalised_dense, _SelfAttention, average
 from classifiers.networks.keras_head import InputScaling
 from classifiers.networks.training import AttentionSettings, lesson
 from embeddings import mapped
@@ -114,6 +114,23 @@ def test_patch_scores_say_where_it_happens(
     loud = data.vectors[np.arange(len(right)), :, right] > 170
     clearly = 1.0 if request.node.callspec.params["trained"] == "transformer" else 1.3
     assert np.median(of_class[data.mask & loud]) > clearly * np.median(of_class[data.mask & ~loud])
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_self_attention_is_keras_own_with_the_same_weights() -> None:
+    import keras
+
+    hidden = np.random.default_rng(0).standard_normal((3, 5, 24)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 1, 0, 1]], bool)
+    ours = _SelfAttention(AttentionSettings(hidden=24, self_attention=4))
+    theirs = keras.layers.MultiHeadAttention(4, 6)
+    seen = ours(hidden, keras.ops.convert_to_tensor(mask))
+    theirs.build(hidden.shape, hidden.shape)
+    weights = [w for layer in (ours._asks, ours._offers, ours._gives, ours._out) for w in layer.get_weights()]
+    theirs.set_weights([np.reshape(w, v.shape) for w, v in zip(weights, theirs.weights, strict=True)])
+    np.testing.assert_allclose(seen, theirs(hidden, hidden, attention_mask=mask[:, None]), atol=1e-5)
 
 
 @pytest.mark.tensorflow

@@ -6,6 +6,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,56 @@ def test_a_group_of_windows_shares_a_call(sounds: list[AudioItem], tmp_path: Pat
     run(sounds, tmp_path, encoder=encoder)
     assert sum(patches < 32 for patches in encoder.patches) <= 1  # the last one
     assert max(encoder.patches) < 32 + 10  # one window more than enough at most
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_as_many_threads_as_were_asked_for_are_at_work(sounds: list[AudioItem], tmp_path: Path, workers: int) -> None:
+    """Reading and encoding both count: never more of them at a time, and that many once there is enough to do."""
+    at_work, seen, lock = 0, [], threading.Lock()
+
+    @contextmanager
+    def counted() -> Iterator[None]:
+        nonlocal at_work
+        with lock:
+            at_work += 1
+            seen.append(at_work)
+        time.sleep(0.002)
+        yield
+        with lock:
+            at_work -= 1
+
+    def read(path: Path, **form) -> Iterator[Clip]:
+        windows = read_wav(path, **form)
+        while True:
+            with counted():
+                clip = next(windows, None)
+            if clip is None:
+                return
+            yield clip
+
+    class Counted(StatisticsEncoder):
+        def encode(self, waveforms):  # type: ignore[no-untyped-def]
+            with counted():
+                return super().encode(waveforms)
+
+    run(sounds, tmp_path, encoder=Counted(), workers=workers, read=read)
+    assert max(seen) == workers
+    assert np.mean(seen[len(seen) // 4 : -len(seen) // 4]) > workers - 0.5
+
+
+def test_one_long_file_keeps_all_threads_busy(tmp_path: Path) -> None:
+    """One reads on while others encode what it has read."""
+    threads = set()
+
+    class Noting(StatisticsEncoder):
+        def encode(self, waveforms):  # type: ignore[no-untyped-def]
+            threads.add(threading.get_ident())
+            return super().encode(waveforms)
+
+    item = write_sound(tmp_path / "long.wav", np.random.default_rng(0), seconds=300)
+    summary = run([item], tmp_path / "out", encoder=Noting(delay_s=0.01), workers=3)
+    assert summary.rows == 30
+    assert len(threads) == 3
 
 
 def test_running_again_does_nothing(sounds: list[AudioItem], expected: list[Row], tmp_path: Path) -> None:
