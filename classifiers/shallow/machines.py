@@ -162,7 +162,7 @@ def _load_skops(path: Path, mode: Mode) -> Machines:
 
 def _sharpness(parts: Mapping[str, Any]) -> Sharpness:
     """What a file tells of it; heads of earlier versions tell nothing."""
-    return Sharpness(*(float(parts[f.name]) if f.name in parts else f.default for f in fields(Sharpness)))
+    return Sharpness(**{f.name: float(parts[f.name]) for f in fields(Sharpness) if f.name in parts})
 
 
 class _Booster:
