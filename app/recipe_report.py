@@ -8,7 +8,8 @@ from typing import Any
 
 from app.recipe import Recipe
 from app.recipe_run import StepResult
-from classifiers.report.page import format_number
+from classifiers.report.numbers import format_number
+from classifiers.report.templates import render
 
 QUICK = "--quick: fewer heads, short trainings, one fifth held out in place of folds; the numbers are worth less"
 TEMPLATE = Path(__file__).with_name("recipe.html.jinja")
@@ -68,16 +69,8 @@ def text_table(rows: Sequence[Row]) -> str:
 
 def render_recipe(recipe: Recipe, rows: Sequence[Row], results: Sequence[StepResult], *, quick: bool = False) -> str:
     """HTML with everything in it: the problem, the table, and the commands in their order."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["number"] = format_number
     commands = [(r.step.say, f"earshot {shlex.join(r.step.words)}", r.problem or f"{r.seconds:.0f} s") for r in results]
-    return environment.from_string(TEMPLATE.read_text()).render(
-        recipe=recipe, rows=rows, commands=commands, quick=QUICK if quick else ""
-    )
+    return render(TEMPLATE, recipe=recipe, rows=rows, commands=commands, quick=QUICK if quick else "")
 
 
 def _of_train(result: StepResult, out: Path) -> list[Row]:

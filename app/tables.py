@@ -1,13 +1,16 @@
 """Tables for the terminal. Pure."""
 
+import unicodedata
+
 from classifiers.measures.measured import Measured
 from classifiers.measures.metrics import Metrics
 from classifiers.measures.rejection import Rejection
 from classifiers.measures.slices import Slice
 from classifiers.report.numbers import format_interval, format_number
-from classifiers.report.page import INTERVAL_OF, headline
+from classifiers.report.page import INTERVAL_OF, headline, most_taken
 
 MAX_CLASSES = 40
+MAX_COLUMNS = 48
 
 
 def measured_text(measured: Measured) -> str:
@@ -37,12 +40,12 @@ def certainty_lines(measured: Measured) -> str:
 
 def slices_table(column: str, slices: list[Slice]) -> str:
     """A line for each value of a column."""
-    width = max(len(column), *(len(part.value) for part in slices))
-    lines = [f"  {column:<{width}}  {slices[0].headline:>8}  95 % interval    rows"]
+    width = columns_of(column, *(part.value for part in slices))
+    lines = [f"  {padded(column, width)}  {slices[0].headline:>8}  95 % interval    rows"]
     for part in slices:
         value = part.metrics.accuracy if part.headline == "accuracy" else part.metrics.mAP
         lines.append(
-            f"  {part.value:<{width}}  {format_number(value):>8}  {format_interval(part.interval):<13}  "
+            f"  {padded(part.value, width)}  {format_number(value):>8}  {format_interval(part.interval):<13}  "
             f"{part.metrics.n:>6}"
         )
     return "\n".join(lines)
@@ -53,16 +56,38 @@ def metrics_table(metrics: Metrics) -> str:
     summary = "  ".join(f"{name} {value}" for name, value, _ in headline(metrics))
     rows = sorted(metrics.per_class, key=lambda row: -(row.ap or 0))
     shown = rows[:MAX_CLASSES]
-    width = max(len(row.name) for row in shown)
-    lines = [f"  {summary}", "", f"  {'class':<{width}}     ap  prec.  recall    f1  support"]
+    width = columns_of("class", *(row.name for row in shown))
+    lines = [f"  {summary}", "", f"  {padded('class', width)}     ap  prec.  recall    f1  support"]
     lines += [
-        f"  {row.name:<{width}}  {format_number(row.ap):>5}  {format_number(row.precision):>5}  "
+        f"  {padded(row.name, width)}  {format_number(row.ap):>5}  {format_number(row.precision):>5}  "
         f"{format_number(row.recall):>6}  {format_number(row.f1):>4}  {row.support:>7}"
         for row in shown
     ]
     if len(rows) > MAX_CLASSES:
         lines.append(f"  ... and {len(rows) - MAX_CLASSES} more: --json has them all")
     return "\n".join(lines)
+
+
+def columns_of(*names: str) -> int:
+    """Columns of a terminal that the widest of some names takes, MAX_COLUMNS at most."""
+    return min(max(sum(map(_columns, " ".join(name.split()))) for name in names), MAX_COLUMNS)
+
+
+def padded(name: str, width: int) -> str:
+    """A name on one line, in so many columns of a terminal; what is too long is cut."""
+    name = " ".join(name.split())
+    if sum(map(_columns, name)) > width:
+        while sum(map(_columns, name)) > width - 1:
+            name = name[:-1]
+        name += "…"
+    return name + " " * (width - sum(map(_columns, name)))
+
+
+def _columns(character: str) -> int:
+    """Chinese characters and most pictures take two, accents that stand on the letter before take none."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def rejection_lines(rejection: Rejection) -> str:
@@ -74,7 +99,7 @@ def rejection_lines(rejection: Rejection) -> str:
     )
     if rejection.largest_share_ratio is None:
         return lines
-    most = sorted(rejection.shares.items(), key=lambda item: -item[1])[:3]
+    most = most_taken(rejection)
     return lines + (
         f"\n  it is taken for {', '.join(f'{name} ({share:.0%})' for name, share in most)}; "
         f"no class collects more than {rejection.largest_share_ratio:.1f} times its share"

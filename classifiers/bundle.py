@@ -334,7 +334,7 @@ def save_bundle(
         head.save(temporary)
         np.save(temporary / SOURCES_FILE, np.unique(_hashes(sources)))
         for name, text in pages.items():
-            (temporary / name).write_text(text)
+            (temporary / name).write_text(text, encoding="utf-8")
         if pca:
             shutil.copyfile(pca, temporary / PCA_FILE)
         write_sums(temporary)

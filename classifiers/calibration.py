@@ -14,7 +14,11 @@ HISTOGRAM = 512
 """Cells that logits are counted in before a sigmoid is fitted to them: two parameters need no finer look."""
 TINY = 1e-7
 LOWEST, HIGHEST = 1 / 3, 10.0
-"""Bounds of a temperature: beyond them a few lucky rows speak, not the head."""
+"""Bounds of a temperature: beyond them a few lucky rows may speak, not the head."""
+LOWEST_OF_FLAT = 1e-3
+"""Of heads whose scores all lie close together, such as naive Bayes of many classes."""
+LEAST_ROWS, CELLS = 500, 2_000_000
+"""Rows, and rows x classes, that a temperature is fitted on: one number needs no more."""
 LEAST_SLOPE = 1e-3
 """A sigmoid never turns the order of its scores around."""
 MIN_STEP = 1e-8
@@ -42,26 +46,48 @@ def log_scores(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.log(np.maximum(np.asarray(scores, np.float64), 1e-12))
 
 
-def mean_nll(truth: npt.ArrayLike, logits: Floats) -> float:
-    """Mean of -log p of the right class; truth [n, classes] has one 1 in a row."""
-    right = softmax(logits)[np.arange(len(logits)), np.asarray(truth).argmax(axis=1)]
-    return float(-np.log(np.maximum(right, 1e-12)).mean())
+def mean_nll(truth: npt.ArrayLike, logits: Floats, unsure: float = 0.0) -> float:
+    """Mean of -log p of the right class; truth [n, classes] has one 1 in a row.
+
+    Args:
+        unsure: so much of each row's truth is shared out evenly among all classes.
+    """
+    highest = logits.max(axis=1)
+    everything = (highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))).mean()
+    right = logits[np.arange(len(logits)), np.asarray(truth).argmax(axis=1)].mean()
+    return float(everything - (1 - unsure) * right - unsure * logits.mean())
 
 
 def fit_temperature(truth: npt.ArrayLike, logits: Floats) -> float:
     """The temperature that logits are divided by for the lowest negative log likelihood; never worse than 1.
 
+    Below LOWEST the truth is drawn in, the more the fewer rows there are, so that perfect separation keeps it above 0.
+
     Args:
         truth: [n, classes], one 1 in a row; n > 0.
     """
-    low, high = np.log(LOWEST), np.log(HIGHEST)
+    truth = np.asarray(truth)
+    if len(truth) > (most := max(LEAST_ROWS, CELLS // truth.shape[1])):
+        some = np.linspace(0, len(truth) - 1, most).astype(int)
+        truth, logits = truth[some], logits[some]
+    found, loss = _lowest(truth, logits, (LOWEST, HIGHEST))
+    if found < LOWEST * 1.01:
+        sharper, _ = _lowest(truth, logits, (LOWEST_OF_FLAT, LOWEST), unsure=1 / (len(logits) + 2))
+        found, loss = min((found, loss), (sharper, mean_nll(truth, logits / sharper)), key=lambda pair: pair[1])
+    return found if loss < mean_nll(truth, logits) else 1.0
+
+
+def _lowest(
+    truth: npt.ArrayLike, logits: Floats, bounds: tuple[float, float], unsure: float = 0.0
+) -> tuple[float, float]:
+    """The temperature within bounds that has the lowest loss, and that loss."""
+    low, high = np.log(bounds)
     for _ in range(3):  # a grid that zooms in: the likelihood has one valley
         grid = np.linspace(low, high, 25)
-        losses = [mean_nll(truth, logits / np.exp(t)) for t in grid]
+        losses = [mean_nll(truth, logits / np.exp(t), unsure) for t in grid]
         best = int(np.argmin(losses))
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = float(np.exp(grid[best]))
-    return found if losses[best] < mean_nll(truth, logits) else 1.0
+    return float(np.exp(grid[best])), losses[best]
 
 
 def fit_sigmoid(truth: Flags, logits: Floats, weights: Floats | None = None) -> tuple[float, float]:
@@ -98,7 +124,10 @@ def fit_sigmoid(truth: Flags, logits: Floats, weights: Floats | None = None) -> 
         slope, offset = slope - part * step[0], offset - part * step[1]
         if part <= MIN_STEP or np.abs(part * step).max() < MIN_STEP:
             break
-    return max(float(slope), LEAST_SLOPE), float(offset)
+    if slope < LEAST_SLOPE:  # worse than chance, as of few rows out of fold: then every score becomes about the share
+        share = wanted.sum() / total.sum()
+        slope, offset = LEAST_SLOPE, np.log(share / (1 - share)) - LEAST_SLOPE * (total * x).sum() / total.sum()
+    return float(slope), float(offset)
 
 
 def _histogram(

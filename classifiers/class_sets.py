@@ -3,16 +3,18 @@
 import difflib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.protocol import sources_of_classes
 from embeddings.mapped import take, zeros
 from ingest.choose import relatives
 from ingest.class_sets import NONE_OF_THESE, ClassSet, Mode, SoundClass, class_set_names, find_class_set
 from ingest.errors import UsageError
-from ingest.labels import display_name, mid_of, mid_or_none
+from ingest.labels import display_name, load_labels, mid_of, mid_or_none
 
 ALL_BACKGROUND = -1
 """In place of a number of rows of background: all there are."""
@@ -55,7 +57,43 @@ def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> Cl
     classes = tuple(SoundClass(name, (_label_named(name, known),)) for name in dict.fromkeys(names))
     if not classes:
         raise UsageError("--classes: needs at least one class, got none; name classes separated by ';'")
-    return ClassSet(text, "single" if len(classes) > 1 else "multi", classes)
+    return ClassSet(_title(classes), "single" if len(classes) > 1 else "multi", classes)
+
+
+def without_rare(
+    class_set: ClassSet, labels: Sequence[tuple[str, ...]], sources: Sequence[str], least: int
+) -> ClassSet:
+    """The class set without the classes that fewer than `least` sources have sounds of.
+
+    Raises:
+        UsageError: no class is left, or a single one of those of which each row has exactly one.
+    """
+    targets = make_targets(labels, class_set, need_all=False)
+    per_class, _ = sources_of_classes(targets.values, [sources[i] for i in targets.rows])
+    kept = tuple(c for c, n in zip(class_set.classes, per_class, strict=True) if n >= least)
+    if len(kept) < (2 if class_set.mode == "single" else 1):
+        raise UsageError(
+            f"--min-sources {least}: leaves {len(kept)} of {len(class_set.classes)} classes, the most frequent with "
+            f"sounds of {int(per_class.max()):,} sources; ask for fewer, or add sounds"
+        )
+    return replace(class_set, classes=kept)
+
+
+def label_columns(labels: Sequence[tuple[str, ...]], class_set: ClassSet) -> dict[str, int]:
+    """The labels of a store that mean a class -> its number. The others are left out.
+
+    A label is a class's by itself, or else by its name: a folder "dog" is AudioSet's Dog, "/m/0bt9lr".
+    """
+    exact = {mid: i for i, c in enumerate(class_set.classes) for mid in c.mids}
+    named: dict[str, int] = {}
+    for mid, i in exact.items():
+        named.setdefault(display_name(mid).casefold(), i)
+    found = {}
+    for label in {label for row in labels for label in row}:
+        column = exact.get(label, named.get(display_name(label).casefold()))
+        if column is not None:
+            found[label] = column
+    return found
 
 
 def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need_all: bool = True) -> Targets:
@@ -67,7 +105,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
         UsageError: a class that is needed has no row (the message names all such classes), or has every row, so that
             nothing teaches what it is not.
     """
-    column = {mid: i for i, c in enumerate(class_set.classes) for mid in c.mids}
+    column = label_columns(labels, class_set)
     values = zeros((len(labels), len(class_set.classes)), np.float32)
     for row, mids in enumerate(labels):
         values[row, [column[mid] for mid in mids if mid in column]] = 1
@@ -84,7 +122,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     support = targets.values.sum(axis=0)
     empty = [name for name, n in zip(class_set.names, support, strict=True) if n == 0]
     if empty and (need_all or len(empty) == len(support)):
-        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else ", ".join(map(repr, empty))
+        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else _some(empty)
         raise UsageError(
             f"--classes: no row has {missing} (of {len(labels):,} rows, {_labels_in_words(labels)}); "
             "leave the class out, or embed sounds of it"
@@ -92,7 +130,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     everywhere = [name for name, n in zip(class_set.names, support, strict=True) if n == len(targets.values)]
     if everywhere and need_all:
         raise UsageError(
-            f"--classes: every row has {', '.join(map(repr, everywhere))} (of {len(targets.values)} rows), and nothing "
+            f"--classes: every row has {_some(everywhere)} (of {len(targets.values)} rows), and nothing "
             "teaches what it is not; embed sounds without it, or leave the class out"
         )
     return targets
@@ -114,7 +152,7 @@ def add_background(
         raise UsageError(
             "--background: a class set of mode multi learns from every row of the store already; leave --background out"
         )
-    strangers = _strangers(labels, class_set, relatives_too=n == ALL_BACKGROUND)
+    strangers = rows_of_strangers(labels, class_set, relatives_too=n == ALL_BACKGROUND)
     if not len(strangers):
         raise UsageError(
             f"--background: all {len(labels)} rows have a class or a relative of one in the ontology; "
@@ -133,20 +171,28 @@ def add_background(
     )
 
 
-def _strangers(
+def rows_of_strangers(
     labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, relatives_too: bool = False
 ) -> npt.NDArray[np.intp]:
-    """Rows that have labels, but no class; nor a relative of one, unless these are wanted too."""
-    mids_of_classes = frozenset(mid for c in class_set.classes for mid in c.mids)
-    related = mids_of_classes if relatives_too else relatives(mids_of_classes)
+    """Rows that have labels, but no class; nor a relative of one in the ontology, unless these are wanted too."""
+    related = set(label_columns(labels, class_set))
+    if not relatives_too:
+        family = relatives(_in_ontology(mid) for c in class_set.classes for mid in c.mids)
+        related |= {label for row in labels for label in row if _in_ontology(label) in family}
     return np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
+
+
+@cache
+def _in_ontology(label: str) -> str:
+    """The mid of a label, by itself or by its name; the label where AudioSet has none such."""
+    return label if label in load_labels().by_mid else mid_or_none(label) or label
 
 
 def _balanced(
     has_class: npt.NDArray[np.bool_], labels: Sequence[tuple[str, ...]], class_set: ClassSet
 ) -> npt.NDArray[np.bool_]:
     """Which rows a balanced class set uses: as many with a class as strangers. The lots are always the same."""
-    sides = np.flatnonzero(has_class), _strangers(labels, class_set)
+    sides = np.flatnonzero(has_class), rows_of_strangers(labels, class_set)
     if len(sides[0]) and not len(sides[1]):
         raise UsageError(
             f"--classes: {class_set.title!r} wants as many rows without {' or '.join(class_set.names)} as with it, and "
@@ -160,12 +206,29 @@ def _balanced(
 
 
 def _all_labels(labels: Sequence[tuple[str, ...]], known: list[str]) -> ClassSet:
+    """Every label is a class; two that people call the same, a name and AudioSet's mid for it, are one."""
     if not known:
         raise UsageError(
             "--classes: the store's rows have no labels; embed audio with labels: `earshot ingest folder` makes them"
         )
-    mode: Mode = "single" if len(known) > 1 and all(len(row) == 1 for row in labels) else "multi"
-    return ClassSet("All labels", mode, tuple(SoundClass(display_name(mid), (mid,)) for mid in known))
+    mids: dict[str, list[str]] = {}
+    for label in known:
+        mids.setdefault(display_name(label), []).append(label)
+    name_of = {label: name for name, of_class in mids.items() for label in of_class}
+    several = any(len({name_of[label] for label in row if label in name_of}) > 1 for row in labels)
+    mode: Mode = "multi" if several or len(mids) == 1 else "single"
+    return ClassSet("All labels", mode, tuple(SoundClass(name, tuple(of_class)) for name, of_class in mids.items()))
+
+
+def _title(classes: Sequence[SoundClass], most: int = 3) -> str:
+    """What a problem is called that was given by the names of its classes."""
+    named = ", ".join(c.name for c in classes[:most])
+    return named if len(classes) <= most else f"{named} and {len(classes) - most} more"
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """Names for a message: the first of them, and how many more there are."""
+    return ", ".join(map(repr, names[:most])) + f" and {len(names) - most:,} more" * (len(names) > most)
 
 
 def _labels_in_words(labels: Sequence[tuple[str, ...]], most: int = 5) -> str:

@@ -40,7 +40,7 @@ class CompareSettings:
     """What the user chooses.
 
     heads: names in HEADS.
-    classes, protocol, background, keep: as in `TrainSettings`.
+    classes, protocol, background, keep, min_sources: as in `TrainSettings`.
     seed, seeds: the first seed and how many; each makes its own splits (of "cv5" and "split") and its own heads.
     head_changes: head -> settings that differ from its row's.
     """
@@ -52,6 +52,7 @@ class CompareSettings:
     seeds: int = 1
     background: int = 0
     keep: float = KEEP
+    min_sources: int = 1
     head_changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -240,7 +241,11 @@ def compare(
 
 def _seed(table: EmbeddingTable, spec: EncoderSpec, settings: CompareSettings, seed: int) -> _Seed:
     chosen = TrainSettings(
-        classes=settings.classes, protocol=settings.protocol, seed=seed, background=settings.background
+        classes=settings.classes,
+        protocol=settings.protocol,
+        seed=seed,
+        background=settings.background,
+        min_sources=settings.min_sources,
     )
     made = prepare(table, spec, chosen)
     rows = fingerprint(made.used)
@@ -291,7 +296,8 @@ def _replicates(measured: Mapping[str, Sequence[Measured]]) -> dict[str, dict[st
     sources = sorted({source for m in runs for source in m.rows.sources})
     place = {source: i for i, source in enumerate(sources)}
     largest = max(m.truth.size for m in runs)
-    drawn = draw_sources(sources, np.random.default_rng(0), n_replicates(largest, 1))
+    n = n_replicates(largest, 1) if len(sources) > 1 else 0  # one source tells nothing of how sure a measure is
+    drawn = draw_sources(sources, np.random.default_rng(0), n)
     made = {}
     for name, of_seeds in measured.items():
         each = [

@@ -156,22 +156,27 @@ def _fit_single(neutral: Decision, truth: Floats, said: HeadScores, keep: float)
 def _fit_multi(neutral: Decision, truth: Floats, said: HeadScores) -> Decision:
     """A sigmoid for each class with rows enough, for the others that of all; then the threshold with the best F1."""
     has, logits = truth > 0.5, logit(said.scores)
-    shared = fit_sigmoid(has.ravel(), logits.ravel())
-    support = np.minimum(has.sum(axis=0), (~has).sum(axis=0))
-    fits = [fit_sigmoid(t, x) if n >= ENOUGH else shared for t, x, n in zip(has.T, logits.T, support, strict=True)]
+    enough = np.minimum(has.sum(axis=0), (~has).sum(axis=0)) >= ENOUGH
+    few = not enough.all()  # what all classes share is a sort of every score: only done where some class needs it
+    shared = fit_sigmoid(has.ravel(), logits.ravel()) if few else (1.0, 0.0)
+    fits = [fit_sigmoid(t, x) if own else shared for t, x, own in zip(has.T, logits.T, enough, strict=True)]
     decision = replace(neutral, slopes=tuple(a for a, _ in fits), offsets=tuple(b for _, b in fits))
     scores = decision.calibrated(said).scores
-    for_few = _best_f1(has.ravel(), scores.ravel())
-    thresholds = (_best_f1(t, s) if n >= ENOUGH else for_few for t, s, n in zip(has.T, scores.T, support, strict=True))
+    for_few = _best_f1(has.ravel(), scores.ravel()) if few else 0.5
+    thresholds = (_best_f1(t, s) if own else for_few for t, s, own in zip(has.T, scores.T, enough, strict=True))
     return replace(decision, thresholds=tuple(thresholds))
 
 
 def _best_f1(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
-    """The threshold with the highest F1; 0.5 without positives."""
+    """The threshold with the highest F1; 0.5 without positives, or for a rare class of which the scores tell so little
+    that saying yes to everything would be best: F1 likes that, people do not."""
     if not truth.any():
         return 0.5
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(truth[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + truth.sum())
     f1[np.append(np.diff(scores[order]) == 0, False)] = 0  # equal scores fall together
-    return float(scores[order][int(f1.argmax())])
+    best = int(f1.argmax())
+    if best == len(f1) - 1 and truth.mean() < 0.5:
+        return 0.5
+    return float(scores[order][best])

@@ -14,9 +14,10 @@ import numpy as np
 
 from classifiers.background import fit_with_background
 from classifiers.fold_results import FoldResult, read_result, result_name, write_result
-from classifiers.heads import HeadScores, TrainingData
 from classifiers.heads import Progress as HeadProgress
+from classifiers.heads import TrainingData
 from classifiers.protocol import Split
+from classifiers.scoring import score_rows
 from ingest.engine import Engine
 from ingest.errors import UsageError, WeightsError
 
@@ -153,11 +154,11 @@ def _run(problem: Problem, task: FoldTask, progress: HeadProgress) -> FoldResult
         fitted = fit_with_background(task.head, data.select(split.train), problem.seed, progress, task.changes)
         fit_s = time.perf_counter() - begin
         begin = time.perf_counter()
-        said = fitted.predict(data.vectors[split.test], data.mask[split.test])
+        said, _ = score_rows(fitted.predict, data.vectors, data.mask, split.test)
         predict_s = time.perf_counter() - begin
     except (UsageError, WeightsError) as error:
         return Refused(str(error))
-    return FoldResult(HeadScores(said.scores, known=said.known), fit_s, predict_s, fitted.settings.get("chosen"))
+    return FoldResult(said, fit_s, predict_s, fitted.settings.get("chosen"))
 
 
 def _read(problems: Sequence[Problem], task: FoldTask, folder: Path) -> FoldResult | None:

@@ -18,6 +18,7 @@ PROTOCOLS: dict[str, str] = {
     "none": "no measure, only the final head",
 }
 N_FOLDS = 5
+ROWS_AT_ONCE = 1 << 13
 Rows = npt.NDArray[np.intp]
 
 
@@ -62,7 +63,8 @@ def make_splits(
         splits = _predefined(folds)
     else:
         fold_of_row = grouped_folds(targets, sources, _enough_folds(targets, sources, names), rng) + 1
-        splits = _of_folds(fold_of_row, [1] if protocol == "split" else np.unique(fold_of_row))
+        held_out = [_fullest(targets, fold_of_row)] if protocol == "split" else np.unique(fold_of_row)
+        splits = _of_folds(fold_of_row, held_out)
     check_no_leak(splits, sources)
     return protocol, splits
 
@@ -72,54 +74,97 @@ def grouped_folds(
 ) -> npt.NDArray[np.intp]:
     """A fold for each row, so that rows of a source share one and classes spread evenly.
 
-    Greedy: sources in random order, large ones first; each goes where the rarest of its classes is rarest
-    so far, and of equals to the fold with the fewest rows.
+    Greedy: sources in random order, large ones first; each goes where it does not bring all rows of a class, or all
+    without it, into one fold; of those where the rarest of its classes is rarest so far, and of equals to the fold
+    with the fewest rows.
 
     Returns:
         int [n] in 0 .. n_folds - 1.
     """
     names, group = np.unique(np.asarray(sources), return_inverse=True)
-    counts = np.zeros((len(names), targets.shape[1]))
-    np.add.at(counts, group, targets)
     sizes = np.bincount(group, minlength=len(names))
-    share = np.maximum(targets.sum(axis=0), 1)
+    rows_of = np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])
+    support = targets.sum(axis=0, dtype=np.float64)
+    share = np.maximum(support, 1)
+    common = np.flatnonzero(2 * support > len(targets))  # others have rows without them in more than one fold anyway
     in_fold = np.zeros((n_folds, targets.shape[1]))
     rows_in_fold = np.zeros(n_folds)
     fold_of_group = np.zeros(len(names), np.intp)
     shuffled = rng.permutation(len(names))
     for g in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
-        fullness = (in_fold / share) @ (counts[g] / share)
-        fold = np.lexsort((rows_in_fold, np.round(fullness, 12)))[0]
-        in_fold[fold] += counts[g]
+        counts = targets[rows_of[g]].sum(axis=0, dtype=np.float64)
+        lack = sizes[g] - counts[common]
+        lacking = rows_in_fold[:, None] - in_fold[:, common] + lack
+        has = np.flatnonzero(counts)
+        counts, there, of_all = counts[has], in_fold[:, has], share[has]
+        all_in_one = (there + counts >= support[has]).sum(axis=1)
+        all_in_one += ((lacking >= len(targets) - support[common]) & (lack > 0)).sum(axis=1)
+        fullness = (there / of_all) @ (counts / of_all)
+        fold = np.lexsort((rows_in_fold, np.round(fullness, 12), all_in_one))[0]
+        in_fold[fold, has] += counts
         rows_in_fold[fold] += sizes[g]
         fold_of_group[g] = fold
     return fold_of_group[group]
 
 
+def sources_of_classes(
+    targets: npt.NDArray[np.float32], sources: Sequence[str]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """For each class, how many sources have rows with it, and how many rows without it: int [classes] each."""
+    group = np.unique(np.asarray(sources), return_inverse=True)[1]
+    sizes, classes = np.bincount(group), targets.shape[1]
+    pairs = []
+    for i in range(0, len(targets), ROWS_AT_ONCE):  # targets may lie in a file, row by row
+        row, c = np.nonzero(targets[i : i + ROWS_AT_ONCE] > 0)
+        pairs.append(group[i + row] * classes + c)
+    pair, rows = np.unique(np.concatenate(pairs) if pairs else np.zeros(0, np.intp), return_counts=True)
+    of_class = pair % classes
+    everywhere = rows == sizes[pair // classes]
+    with_it = np.bincount(of_class, minlength=classes)
+    return with_it, len(sizes) - np.bincount(of_class[everywhere], minlength=classes)
+
+
 def check_no_leak(splits: Sequence[Split], sources: Sequence[str]) -> None:
     """Raise UsageError when a source has rows on both sides of a split."""
-    names = np.asarray(sources)
+    names, group = np.unique(np.asarray(sources), return_inverse=True)
     for split in splits:
-        both = np.intersect1d(names[split.train], names[split.test])
+        both = np.intersect1d(group[split.train], group[split.test]).tolist()
         if len(both):
             raise UsageError(
-                f"{split.name}: source {str(both[0])!r} has rows in both training and test ({len(both)} such sources), "
-                "which flatters every number; mend the folds, or use --protocol cv5"
+                f"{split.name}: source {str(names[both[0]])!r} has rows in both training and test ({len(both)} such "
+                "sources), which flatters every number; mend the folds, or use --protocol cv5"
             )
 
 
 def _enough_folds(targets: npt.NDArray[np.float32], sources: Sequence[str], names: Sequence[str] | None) -> int:
-    """N_FOLDS, or as many as the class with the fewest sources allows."""
-    recordings = np.asarray(sources)
-    per_class = [len(np.unique(recordings[column > 0])) for column in targets.T]
-    fewest = min(per_class)
-    if fewest < 2:
-        rarest = int(np.argmin(per_class))
+    """N_FOLDS, or fewer where there are fewer sources. A class of two of them is tested in two folds."""
+    per_class, _ = sources_of_classes(targets, sources)
+    if (per_class < 2).all():
         raise UsageError(
-            f"--protocol: class {repr(names[rarest]) if names else rarest + 1} has sounds of one source only, so none "
-            "would be left to test it; add sounds, leave the class out, or use --protocol none"
+            "--protocol: every class has sounds of one source only, so none would be left to test it; add sounds of "
+            "other recordings, or use --protocol none"
         )
-    return min(N_FOLDS, fewest)
+    if (per_class < 2).any():
+        raise UsageError(
+            _of_one_source([names[int(c)] if names else str(c + 1) for c in np.flatnonzero(per_class < 2)])
+        )
+    return min(N_FOLDS, len(set(sources)))
+
+
+def _fullest(targets: npt.NDArray[np.float32], fold_of_row: npt.NDArray[np.integer]) -> int:
+    """The fold with rows of the most classes, the first of equals: rare classes are in some of them only."""
+    folds = np.unique(fold_of_row)
+    classes = [np.count_nonzero(targets[fold_of_row == fold].any(axis=0)) for fold in folds]
+    return int(folds[np.argmax(classes)])
+
+
+def _of_one_source(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(map(repr, names[:most])) + f" and {len(names) - most:,} more" * (len(names) > most)
+    which, them = (f"class {shown} has", "it") if len(names) == 1 else (f"classes {shown} have", "them")
+    return (
+        f"--protocol: {which} sounds of one source only, so none would be left to test {them}; add sounds, leave "
+        f"{them} out with --min-sources 2, or use --protocol none"
+    )
 
 
 def _predefined(folds: npt.NDArray[np.int32]) -> list[Split]:

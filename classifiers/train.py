@@ -13,13 +13,21 @@ import numpy.typing as npt
 
 from classifiers.background import fit_with_background, has_background
 from classifiers.bundle import Bundle, BundleInfo
-from classifiers.class_sets import Targets, add_background, make_targets, resolve_class_set
+from classifiers.class_sets import (
+    Targets,
+    add_background,
+    make_targets,
+    resolve_class_set,
+    rows_of_strangers,
+    without_rare,
+)
 from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
 from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
 from classifiers.heads import Progress as HeadProgress
 from classifiers.measures.measured import Measured, PatchEvidence, RowFacts, measure_rows
 from classifiers.measures.metrics import Metrics
 from classifiers.protocol import Protocol, Split, make_splits
+from classifiers.scoring import joined_scores, score_rows
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet
@@ -38,6 +46,7 @@ class TrainSettings:
     head_changes: settings of the head that differ from its row's.
     background: so many rows with none of the classes teach the head what it does not know; ALL_BACKGROUND for all.
     keep: the working point: the share of its classes that the model shall keep when it rejects background.
+    min_sources: classes with sounds of fewer sources are left out.
     """
 
     classes: str | None = None
@@ -47,6 +56,7 @@ class TrainSettings:
     head_changes: Mapping[str, Any] = field(default_factory=dict)
     background: int = 0
     keep: float = KEEP
+    min_sources: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +86,12 @@ class OutOfFold:
 class Prepared:
     """What a head learns from and how it is measured.
 
+    class_set: without the rare classes, of which there were `rare`.
     used: the rows that the class set can use; `data` holds the same ones.
     """
 
     class_set: ClassSet
+    rare: int
     targets: Targets
     used: EmbeddingTable
     data: TrainingData
@@ -95,7 +107,9 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
         FormatError: a vector is not finite.
     """
     _require_rows(table)
-    class_set = resolve_class_set(settings.classes, table.mids)
+    asked = class_set = resolve_class_set(settings.classes, table.mids)
+    if settings.min_sources > 1:
+        class_set = without_rare(asked, table.mids, table.sources, settings.min_sources)
     targets = make_targets(table.mids, class_set)
     rng = np.random.default_rng(settings.seed)
     if settings.background:
@@ -110,7 +124,8 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
         used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
         tuple(c.mids for c in class_set.classes),
     )  # fmt: skip
-    return Prepared(class_set, targets, used, data, protocol, splits)
+    rare = len(asked.classes) - len(class_set.classes)
+    return Prepared(class_set, rare, targets, used, data, protocol, splits)
 
 
 def train(
@@ -146,7 +161,7 @@ def train(
         protocol=made.protocol,
         folds=folds,
         metrics=measured.metrics if measured else None,
-        trained_on={"store": store} | _provenance(made.used, class_set, made.targets),
+        trained_on={"store": store} | _provenance(made),
         command=command,
     )
     return Trained(head, info, measured, made.used.sources)
@@ -163,15 +178,15 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
     """
     _require_rows(table)
     class_set = bundle.info.class_set
-    known_mids = {mid for c in class_set.classes for mid in c.mids}
     targets = make_targets(table.mids, class_set, need_all=False)
     truth = np.zeros((len(table), len(class_set.names)), np.float32)
     truth[targets.rows] = targets.values
-    strangers = [i for i, mids in enumerate(table.mids) if mids and known_mids.isdisjoint(mids)]
-    rows = targets.rows if class_set.mode == "multi" else np.union1d(targets.rows, strangers).astype(np.intp)
+    rows = targets.rows
+    if class_set.mode == "single":
+        rows = np.union1d(rows, rows_of_strangers(table.mids, class_set, relatives_too=True)).astype(np.intp)
     used = table.select(rows)
     _require_finite(used)
-    raw = bundle.score(used.vectors, used.mask)
+    raw, patches = score_rows(bundle.score, used.vectors, used.mask)
     said = bundle.info.decision.calibrated(raw)
     return measure_rows(
         truth[rows],
@@ -182,7 +197,7 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
         class_names=class_set.names,
         mode=class_set.mode,
         keep=bundle.info.decision.keep if bundle.info.decided else KEEP,
-        patches=PatchEvidence.of(said, used.mask),
+        patches=patches,
     )
 
 
@@ -247,9 +262,9 @@ def _measure_out_of_fold(
     parts, evidence, chosen = [], [], []
     for i, split in enumerate(splits):
         head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
-        said = head.predict(data.vectors[split.test], data.mask[split.test])
-        evidence.append(PatchEvidence.of(said, data.mask[split.test]))
-        parts.append(HeadScores(said.scores, known=said.known))
+        said, seen = score_rows(head.predict, data.vectors, data.mask, split.test)
+        parts.append(said)
+        evidence.append(seen)
         chosen.append(head.settings.get("chosen"))
     made = measure_parts(data, rows, splits, parts, keep=settings.keep, patches=PatchEvidence.joined(evidence))
     folds = [
@@ -275,7 +290,7 @@ def measure_parts(
         patches: of all test rows, split after split.
     """
     tested = np.concatenate([split.test for split in splits])
-    truth, said = data.targets[tested], _joined(parts)
+    truth, said = data.targets[tested], joined_scores(parts)
     fold = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
     groups = fold if len(splits) > 1 else _groups([data.sources[i] for i in tested])
     calibrated, decided = cross_fitted(truth, said, groups, data.mode, keep)
@@ -300,15 +315,6 @@ def _groups(sources: list[str], n_groups: int = 5) -> npt.NDArray[np.intp]:
     return np.unique(np.asarray(sources), return_inverse=True)[1] % n_groups
 
 
-def _joined(parts: Sequence[HeadScores]) -> HeadScores:
-    """Scores and `known` of the parts, one after the other."""
-    known = [part.known for part in parts if part.known is not None]
-    return HeadScores(
-        np.concatenate([part.scores for part in parts]),
-        known=np.concatenate(known) if len(known) == len(parts) else None,
-    )
-
-
 def _fit(data: TrainingData, settings: TrainSettings, progress: HeadProgress) -> FittedHead:
     progress(0, 1)
     return fit_with_background(settings.head, data, settings.seed, progress, settings.head_changes)
@@ -319,16 +325,19 @@ def _part(progress: Progress, what: str, index: int, of: int) -> HeadProgress:
     return lambda done, total: progress(what, (index + done / total) / of)
 
 
-def _provenance(used: EmbeddingTable, class_set: ClassSet, targets: Targets) -> dict[str, Any]:
+def _provenance(made: Prepared) -> dict[str, Any]:
     """What a head was trained on, for the record."""
+    targets = made.targets
+    per_class = targets.values.sum(axis=0).astype(int).tolist()
     return {
-        "fingerprint": fingerprint(used),
-        "rows": len(used),
-        "sources": len(set(used.sources)),
+        "fingerprint": fingerprint(made.used),
+        "rows": len(made.used),
+        "sources": len(set(made.used.sources)),
         "background": targets.background,
         "left_out_none": targets.left_out_none,
         "left_out_several": targets.left_out_several,
-        "rows_per_class": dict(zip(class_set.names, targets.values.sum(axis=0).astype(int).tolist(), strict=True)),
+        "left_out_classes": made.rare,
+        "rows_per_class": dict(zip(made.class_set.names, per_class, strict=True)),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "versions": recorded_versions(),
     }

@@ -92,7 +92,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     out.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
         with atomic_path(out / name) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     click.echo(json.dumps(said) if as_json else f"{render_markdown(made)}\nreport: {out / 'report.html'}")
 
 

@@ -76,7 +76,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
         players = load_players(choose_examples(measured))
         report.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(report) as temporary:
-            temporary.write_text(render_report(bundle.info, measured, measured_on=str(store), players=players))
+            page = render_report(bundle.info, measured, measured_on=str(store), players=players)
+            temporary.write_text(page, encoding="utf-8")
     if as_json:
         said = {"model": str(model), "store": str(store), "caveat": bundle.info.caveat or None}
         click.echo(json.dumps(said | measured.to_json()))

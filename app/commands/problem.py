@@ -28,6 +28,7 @@ class ProblemOptions:
     keep: float
     protocol: "Protocol"
     seed: int
+    min_sources: int
 
     def settings(self) -> dict[str, Any]:
         """As fields of `TrainSettings` and `CompareSettings`."""
@@ -36,6 +37,7 @@ class ProblemOptions:
     def words(self) -> list[str]:
         """What to type for the same problem."""
         words = ["--classes", self.classes] if self.classes else []
+        words += ["--min-sources", str(self.min_sources)] if self.min_sources > 1 else []
         words += ["--background", self.background] if self.background != "0" else []
         return [*words, "--keep", f"{self.keep:g}", "--protocol", self.protocol, "--seed", str(self.seed)]
 
@@ -50,6 +52,14 @@ def problem_options(*protocols: "Protocol") -> Decorator[Any]:
             metavar="SET",
             help="A name in data/class_sets, a .toml file, or class names separated by ';'. Default: every label of "
             "the store.",
+        ),
+        click.option(
+            "--min-sources",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="Leave out classes with sounds of fewer recordings; with 2, every class that is left can be measured.",
         ),
         click.option(
             "--background",

@@ -116,7 +116,7 @@ def run(  # noqa: PLR0917 - click passes them all by name
         (settings.out / "results.json", json.dumps(summary, indent=2) + "\n"),
     ):
         with atomic_path(path) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     brief = f"\n  {QUICK}" if quick else ""
     click.echo(json.dumps(summary) if as_json else f"\n{text_table(rows)}{brief}\n\nreport: {report}")
     if failed := [r for r in results if r.state == "failed"]:

@@ -86,6 +86,7 @@ def _as_json(info: "BundleInfo", measured: "Measured | None", out: Path) -> dict
         "rows": info.trained_on["rows"],
         "left_out_none": info.trained_on["left_out_none"],
         "left_out_several": info.trained_on["left_out_several"],
+        "left_out_classes": info.trained_on["left_out_classes"],
         "protocol": info.protocol,
         "folds": info.folds,
         "background": info.trained_on["background"],
@@ -107,6 +108,8 @@ def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
         f"{out}: {info.head} head for {len(info.class_set.classes)} classes, trained on {rows} "
         f"({made['left_out_none']} left out with none of the classes, {made['left_out_several']} with several)"
     ]
+    if made["left_out_classes"]:
+        lines.append(f"left out for having too few recordings (--min-sources): {made['left_out_classes']:,} classes")
     if measured:
         lines += ["", f"Measured on {how_measured(info)}:", measured_text(measured)]
     else:

@@ -104,7 +104,7 @@ def draw_sources(sources: Sequence[str], rng: np.random.Generator, n: int) -> np
     """
     names, group = np.unique(np.asarray(sources), return_inverse=True)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
-    return np.vstack([np.ones_like(counts[:1]), counts]).astype(np.uint16)[:, group]
+    return np.vstack([np.ones((1, len(names)), counts.dtype), counts]).astype(np.uint16)[:, group]
 
 
 def replicate(truth: Flags, scores: Scores, said: Flags, weights: npt.NDArray[np.uint16], mode: str) -> Replicates:
@@ -125,10 +125,11 @@ def replicate(truth: Flags, scores: Scores, said: Flags, weights: npt.NDArray[np
             "f1": np.where(support > 0, 2 * hits / (claimed + support), np.nan),
         }
         rejected = (n[:, None] - support - claimed + hits) / (n[:, None] - support)
+        accuracy = w @ (truth == said).all(axis=1).astype(np.float32) / n  # none of the rows may have been drawn
     both = np.isfinite(auc)  # as `metrics.measure`: means are of classes with positives and negatives
     balanced = recall if mode == "single" else np.where(both, (recall + rejected) / 2, np.nan)
     overall = {
-        "accuracy": w @ (truth == said).all(axis=1).astype(np.float32) / n,
+        "accuracy": accuracy,
         "balanced_accuracy": _mean(balanced),
         "mAP": _mean(np.where(both, ap, np.nan)),
         "auc": _mean(auc),

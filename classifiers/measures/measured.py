@@ -1,7 +1,7 @@
 """All that is measured of rows that a head was not trained on, and the rows themselves. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,12 @@ class RowFacts:
 class PatchEvidence:
     """What a head saw over time, of the class that scored best in each row.
 
+    best: int [n], that class. By the head's own scores: calibration may let another class of "multi" score best.
     scores, attention: float32 [n, patches], 0 outside the row's real patches; attention sums to 1 over them.
     n_patches: int [n].
     """
 
+    best: npt.NDArray[np.intp]
     scores: Floats
     attention: Floats
     n_patches: npt.NDArray[np.int32]
@@ -60,11 +62,12 @@ class PatchEvidence:
         """None where the head does not look at patches."""
         if said.patch_scores is None or said.attention is None:
             return None
-        best = said.scores.argmax(axis=1)[:, None, None]
+        best = said.scores.argmax(axis=1)
         scores, attention = (
-            np.take_along_axis(values, best, axis=2)[:, :, 0] for values in (said.patch_scores, said.attention)
+            np.take_along_axis(values, best[:, None, None], axis=2)[:, :, 0]
+            for values in (said.patch_scores, said.attention)
         )
-        return cls(scores, attention, mask.sum(axis=1, dtype=np.int32))
+        return cls(best, scores, attention, mask.sum(axis=1, dtype=np.int32))
 
     @classmethod
     def joined(cls, parts: "Sequence[PatchEvidence | None]") -> "PatchEvidence | None":
@@ -72,12 +75,10 @@ class PatchEvidence:
         whole = [part for part in parts if part is not None]
         if len(whole) < len(parts) or not parts:
             return None
-        return cls(
-            *(np.concatenate([getattr(p, name) for p in whole]) for name in ("scores", "attention", "n_patches"))
-        )
+        return cls(*(np.concatenate([getattr(part, f.name) for part in whole]) for f in fields(cls)))
 
     def select(self, rows: npt.NDArray[np.intp]) -> "PatchEvidence":
-        return PatchEvidence(self.scores[rows], self.attention[rows], self.n_patches[rows])
+        return PatchEvidence(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from ingest.errors import FormatError
 Scores = npt.NDArray[np.floating]
 Flags = npt.NDArray[np.bool_]
 THRESHOLD = 0.5
+MAX_CONFUSION = 500
+"""Of so many classes the counts are a quarter of a million numbers, of thousands most of a model.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Metrics:
         (recall + true negative rate) / 2.
     mAP, auc: means over `classes_scored`, the classes that have both positives and negatives; None when none has.
     d_prime: sqrt(2) * z(auc), of the mean auc; None where that is infinite.
-    confusion: single: [true][predicted] counts; multi: for each class [[tn, fp], [fn, tp]].
+    confusion: single: [true][predicted] counts, None of more than MAX_CONFUSION classes; multi: for each class
+        [[tn, fp], [fn, tp]].
     calibration_error, calibration_error_before: how far scores lie from the share that is right, as measured and before
         calibration: `reliability.Calibration.ece`; None where nobody measured it.
     """
@@ -52,7 +55,7 @@ class Metrics:
     classes_scored: int
     class_names: tuple[str, ...]
     per_class: tuple[ClassMetrics, ...]
-    confusion: list[Any]
+    confusion: list[Any] | None
     calibration_error: float | None = None
     calibration_error_before: float | None = None
 
@@ -184,9 +187,14 @@ def _balanced_accuracy(truth: Flags, said: Flags, mode: str) -> float:
     return float(((true_positive + true_negative) / 2).mean())
 
 
-def _confusion(truth: Flags, said: Flags, mode: str) -> list[Any]:
+def _confusion(truth: Flags, said: Flags, mode: str) -> list[Any] | None:
+    classes = truth.shape[1]
     if mode == "single":
-        counts: list[Any] = (truth.T.astype(np.int64) @ said.astype(np.int64)).tolist()
+        if classes > MAX_CONFUSION:
+            return None
+        both = truth.any(axis=1) & said.any(axis=1)
+        cells = truth[both].argmax(axis=1) * classes + said[both].argmax(axis=1)
+        counts: list[Any] = np.bincount(cells, minlength=classes**2).reshape(classes, classes).tolist()
         return counts
-    cells = [[(~truth & ~said), (~truth & said)], [(truth & ~said), (truth & said)]]
-    return np.array([[cell.sum(axis=0) for cell in row] for row in cells]).transpose(2, 0, 1).tolist()
+    kinds = [[(~truth & ~said), (~truth & said)], [(truth & ~said), (truth & said)]]
+    return np.array([[kind.sum(axis=0) for kind in row] for row in kinds]).transpose(2, 0, 1).tolist()

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingData, make_settings
+from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.embedding import Vectors
 from embeddings.encoders import FRAME_S
 from embeddings.litert import open_interpreter
@@ -43,7 +44,7 @@ class CnnSettings:
     filters: of the three convolutions. hidden: width of the layer behind them.
     l2, dropout: of the convolutions' and the hidden layer's weights; share of units dropped before and behind it.
     epochs, batch: passes over the recordings, one slice of each; slices in a step.
-    min_steps, max_steps: bounds on the steps in all: few recordings are passed over more often, very many less.
+    min_steps, max_steps: bounds on the steps in all, see `steps.Paced`.
     learning_rate: peak of the cosine schedule.
     mixup: both parameters of the beta distribution that pairs of slices are mixed with; 0 is off.
     """
@@ -59,14 +60,6 @@ class CnnSettings:
     max_steps: int = 20_000
     learning_rate: float = 2e-3
     mixup: float = 0.0
-
-    def steps_per_epoch(self, n: int) -> int:
-        return math.ceil(n / self.batch)
-
-    def epochs_for(self, n: int) -> int:
-        """Passes over n recordings: `epochs`, or what keeps the steps within their bounds."""
-        steps = min(max(self.epochs * self.steps_per_epoch(n), self.min_steps), self.max_steps)
-        return math.ceil(steps / self.steps_per_epoch(n))
 
 
 class FittedCnn:
@@ -103,7 +96,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     mean, std = _scaling(data.vectors, data.mask)
     n, dim = len(data.targets), data.spec.dim
     core = _build_core(dim, len(data.class_names), settings)
-    epochs, steps, done = settings.epochs_for(n), settings.steps_per_epoch(n), 0
+    epochs, steps, done = epochs_for(settings, n), steps_per_epoch(settings, n), 0
     losses = keras.losses
     loss = losses.CategoricalCrossentropy if data.mode == "single" else losses.BinaryCrossentropy
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, epochs * steps)

@@ -3,7 +3,6 @@
 Rows are gathered batch by batch, so vectors may lie in a file that is mapped into memory.
 """
 
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from classifiers.heads import Progress, TrainingData
 from classifiers.networks.attention_graph import Graph, GraphSettings
 from classifiers.networks.keras_head import FULL_BATCH, Floats, InputScaling, Mask
+from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.tf import bfloat16_products, import_keras
 from ingest.class_sets import Mode
 
@@ -28,7 +28,7 @@ class AttentionSettings(GraphSettings):
 
     networks: how many are trained, one after the other from first weights of their own; the head is their mean.
     epochs, batch: passes over the data, rows in a step.
-    min_steps, max_steps: bounds on the steps in all: few rows are passed over more often, very many less.
+    min_steps, max_steps: bounds on the steps in all, see `steps.Paced`.
     learning_rate, warmup: peak of the cosine schedule, and share of the steps that lead up to it.
     weight_decay: AdamW's; of matrices only.
     mixup: both parameters of the beta distribution that pairs of rows are mixed with; 0 is off.
@@ -52,14 +52,6 @@ class AttentionSettings(GraphSettings):
     patience: int = 0
     precision: str = "float32"
 
-    def steps_per_epoch(self, n: int) -> int:
-        return math.ceil(n / self.batch)
-
-    def epochs_for(self, n: int) -> int:
-        """Passes over n rows: `epochs`, or what keeps the steps within their bounds."""
-        steps = min(max(self.epochs * self.steps_per_epoch(n), self.min_steps), self.max_steps)
-        return math.ceil(steps / self.steps_per_epoch(n))
-
 
 def train(
     graph: Graph,
@@ -80,7 +72,7 @@ def train(
         after_epoch: called with the number of epochs done; True ends the training.
     """
     n = len(data.targets)
-    per_epoch, epochs = settings.steps_per_epoch(n), epochs or settings.epochs_for(n)
+    per_epoch, epochs = steps_per_epoch(settings, n), epochs or epochs_for(settings, n)
     model = graph.trained
     model.compile(_optimizer(per_epoch * epochs, model, settings), loss_of(data.mode), jit_compile=False)
     with bfloat16_products() if settings.precision == "bfloat16" else nullcontext():

@@ -75,6 +75,7 @@ def render_page(made: Comparison, *, store: str, command: str) -> str:
         how_to_read=HOW_TO_READ,
         let_in=let_in(made),
         seconds_text=seconds_text,
+        behind_text=behind_text,
         store=store,
         command=command,
     )
@@ -102,7 +103,7 @@ def let_in(made: Comparison) -> str:
 def behind_text(row: Compared) -> str:
     """'best', or '.012 [.001, .024]'."""
     if row.interval is None:
-        return "best" if row.behind == 0 else "–"
+        return "best" if row.behind == 0 else format_number(row.behind)
     low, high = row.interval
     return f"{format_number(row.behind)} [{format_number(low)}, {format_number(high)}]"
 

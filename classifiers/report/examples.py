@@ -70,8 +70,8 @@ def choose_examples(measured: Measured, per_kind: int = PER_KIND) -> Examples:
     hardest = _pick(measured, np.where(truth & ~said, 1 - scores, -1), taken, per_kind)
     focused = []
     if measured.patches is not None:
-        best = scores.argmax(axis=1)
-        right = truth[np.arange(len(truth)), best] & (measured.patches.n_patches >= MIN_PATCHES)
+        best = measured.patches.best
+        right = (truth & said)[np.arange(len(truth)), best] & (measured.patches.n_patches >= MIN_PATCHES)
         focus = np.where(right, measured.patches.attention.max(axis=1, initial=0), -1)
         table = np.full(scores.shape, -1.0)
         table[np.arange(len(truth)), best] = focus
@@ -112,8 +112,8 @@ def _example(measured: Measured, row: int, c: int, true: int | None = None) -> E
     have = np.flatnonzero(measured.truth[row] > 0.5)
     asked = true if true is not None else (int(have[scores[have].argmax()]) if len(have) else None)
     patches: tuple[Patch, ...] = ()
-    if measured.patches is not None and c == scores.argmax() and measured.patches.n_patches[row] >= MIN_PATCHES:
-        seen = measured.patches
+    seen = measured.patches
+    if seen is not None and c == seen.best[row] and seen.n_patches[row] >= MIN_PATCHES:
         n = int(seen.n_patches[row])
         pairs = zip(seen.attention[row, :n], seen.scores[row, :n], strict=True)
         patches = tuple(Patch(float(attention), float(score)) for attention, score in pairs)

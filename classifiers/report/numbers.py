@@ -2,10 +2,10 @@
 
 
 def format_number(value: float | None, places: int = 3) -> str:
-    """0.8125 -> '.812', -0.008 -> '-.008', None -> '–'."""
+    """0.8125 -> '.812', -0.008 -> '-.008', -0.0001 -> '.000', None -> '–'."""
     if value is None:
         return "–"
-    text = f"{value:.{places}f}"
+    text = f"{value:z.{places}f}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 

@@ -11,6 +11,7 @@ from classifiers.heads import HEADS
 from classifiers.measures.intervals import Interval
 from classifiers.measures.measured import Measured
 from classifiers.measures.metrics import ClassMetrics, Metrics
+from classifiers.measures.rejection import Rejection
 from classifiers.report.examples import choose_examples
 from classifiers.report.numbers import format_interval, format_number
 from classifiers.report.plots import (
@@ -25,11 +26,12 @@ from classifiers.report.plots import (
 from classifiers.report.templates import render
 from embeddings.encoders import ENCODERS
 
-MAX_MATRIX = 40
+MAX_MATRIX = 60
 """Classes in a confusion matrix that can still be read."""
 MAX_LISTED = 40
 """Classes in the open table; more of them go into one that unfolds and can be searched."""
 N_EXTREMES = 10
+MAX_CONFUSED = 6
 
 HOW_MEASURED = {
     "folds": "the data set's own {n} folds, each scored by a head trained on the others",
@@ -94,11 +96,12 @@ def _measured_parts(info: BundleInfo, measured: Measured, players: Mapping[str, 
         "classes": rows,
         "extremes": (scored[:N_EXTREMES], scored[-N_EXTREMES:][::-1]) if len(rows) > MAX_LISTED else None,
         "matrix": _matrix(metrics),
-        "confused": _most_confused(metrics),
+        "confused": _most_confused(measured),
         "curves": precision_recall_curves(measured),
         "dots": reliability_dots(measured.calibration),
         "confidence": confidence_bars(measured),
         "known": known_bars(measured.known, threshold) if measured.known else None,
+        "taken": most_taken(measured.rejection) if measured.rejection else [],
         "examples": choose_examples(measured),
         "players": players,
         "box": CURVE_BOX,
@@ -196,23 +199,33 @@ def _matrix(metrics: Metrics) -> list[dict[str, Any]] | None:
     ]
 
 
-def _most_confused(metrics: Metrics, most: int = 6) -> list[tuple[str, str, int, float]]:
-    """True class, what it was taken for, how often, and the share of the true class."""
+def _most_confused(measured: Measured, most: int = MAX_CONFUSED) -> list[tuple[str, str, int, float]]:
+    """True class, what it was taken for, how often, and the share of the true class; the most frequent first."""
+    metrics = measured.metrics
     if metrics.mode != "single":
         return []
-    counts = np.array(metrics.confusion)
-    support = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    pairs = [np.unravel_index(i, counts.shape) for i in np.argsort(-counts, axis=None, kind="stable")[:most]]
-    names = metrics.class_names
-    return [(names[t], names[p], int(counts[t, p]), float(counts[t, p] / support[t])) for t, p in pairs if counts[t, p]]
+    truth, said = (flags.argmax(axis=1) for flags in (measured.truth > 0.5, measured.said))
+    wrong, classes = truth != said, len(metrics.class_names)
+    pairs, counts = np.unique(truth[wrong] * classes + said[wrong], return_counts=True)
+    rows = metrics.per_class
+    return [
+        (rows[t].name, rows[p].name, int(counts[i]), float(counts[i] / rows[t].support))
+        for i in np.argsort(-counts, kind="stable")[:most]
+        for t, p in [divmod(int(pairs[i]), classes)]
+    ]
+
+
+def most_taken(rejection: Rejection, most: int = 3) -> list[tuple[str, float]]:
+    """The classes that most of the accepted background is taken for, with their shares of it."""
+    taken = sorted(rejection.shares.items(), key=lambda item: -item[1])
+    return [(name, share) for name, share in taken[:most] if share]
 
 
 def _facts(info: BundleInfo) -> list[tuple[str, str]]:
     """What it was trained on and with, as label and text."""
     made = info.trained_on
     left_out = f"{made['left_out_none']:,} with none of the classes, {made['left_out_several']:,} with several"
-    chosen = info.head_settings.get("chosen")
+    chosen = {k: v for k, v in (info.head_settings.get("chosen") or {}).items() if v is not None}
     facts = [
         ("rows", f"{made['rows']:,} of {made['sources']:,} recordings" if made["rows"] else ""),
         (
@@ -225,7 +238,7 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
         ("encoder's weights", ", ".join(f"{k} {v[:12]}" for k, v in info.spec.weights.items()) or _unnamed(info)),
         ("head", f"{info.head}: {HEADS[info.head].summary}"),
         ("settings", ", ".join(f"{k} {_plain(v)}" for k, v in info.head_settings.items() if k != "chosen")),
-        ("chosen by search", ", ".join(f"{k} {_plain(v)}" for k, v in chosen.items()) if chosen else ""),
+        ("chosen by search", ", ".join(f"{k} {_plain(v)}" for k, v in chosen.items())),
         ("seed", str(info.seed)),
         ("date", made["date"]),
         ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items() if v)),

@@ -6,18 +6,21 @@ from typing import Any
 FOLDER = Path(__file__).parent
 
 
-def render(template: str, **values: Any) -> str:
-    """A page from a template beside this file. Text is escaped; a name that is not given is an error."""
+def render(template: Path | str, **values: Any) -> str:
+    """A page from a template beside this file, or from one elsewhere that builds on those.
+
+    Text is escaped; a name that is not given is an error.
+    """
     import jinja2
 
     from classifiers.report.numbers import format_interval, format_number
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=jinja2.FileSystemLoader([FOLDER, (FOLDER / template).parent]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"], environment.filters["interval"] = format_number, format_interval
-    return environment.get_template(template).render(**values)
+    return environment.get_template(Path(template).name).render(**values)

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.calibration import fit_sigmoid, fit_temperature, log_scores, logit
 from classifiers.heads import HeadRow, Progress, Runtime, TrainingData, make_settings
-from classifiers.protocol import grouped_folds
+from classifiers.protocol import grouped_folds, sources_of_classes
 from classifiers.shallow.families import FAMILIES, Family, make_estimator, make_transforms
+from classifiers.shallow.light import AS_IT_IS, Sharpness, finished
 from classifiers.shallow.machines import FittedMachines, LightMachines, Machines, load_machines, probabilities
 from classifiers.shallow.pooling import POOLINGS, Floats, pool
 from classifiers.shallow.search import Parameters, Space, inner_score, read_spaces
@@ -28,6 +30,12 @@ log = logging.getLogger("earshot.shallow")
 SEARCHES = ("random", "grid", "none")
 SEARCH_ROWS, SEARCH_CLASSES = 6_000, 40
 """Rows, and classes with a machine for each, that a search looks at: more would tell little and take hours."""
+REFUSALS = {
+    "overflow": "these vectors are too large for it as they are; use --head sgd-standardised",
+    "worse than random": "on these vectors none of what it boosts is better than chance; see that they differ between "
+    "the classes, or use --head attention",
+}
+"""Words of scikit-learn's for data that a machine cannot learn from -> ours."""
 Folds = npt.NDArray[np.intp]
 
 
@@ -76,14 +84,14 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     problem = _Problem(row.name, family, data, native, seed)
     folds = inner_folds(row.name, data, settings.folds, seed, needed=True) if family.calibrated else None
     with _quiet(), _refused(row.name):
-        pooling, parameters, score = _choose(_for_search(problem), settings, space, progress)
+        pooling, parameters, score, sharpness = _choose(_for_search(problem), settings, space, progress)
         x = pool(data.vectors, data.mask, pooling)
         transforms = make_transforms(family, parameters, x.shape, seed)
         for step in transforms:
             x = step.fit_transform(x)
         machines = _fit_machines(problem, parameters, x, folds)
     chosen = {"pooling": pooling, **parameters, "inner_score": score}
-    kept = Machines(settings.family, data.mode, pooling, native, transforms, machines)
+    kept = Machines(settings.family, data.mode, pooling, native, transforms, machines, sharpness)
     return FittedMachines(kept, {**asdict(settings), "chosen": chosen})
 
 
@@ -113,11 +121,7 @@ def inner_folds(name: str, data: TrainingData, wanted: int, seed: int, *, needed
     Raises:
         UsageError: some class has sounds of one source only, and folds are needed.
     """
-    sources = np.asarray(data.sources)
-    per_class = {
-        word: np.array([len(np.unique(sources[column])) for column in has.T])
-        for word, has in (("with", data.targets > 0), ("without", data.targets == 0))
-    }
+    per_class = dict(zip(("with", "without"), sources_of_classes(data.targets, data.sources), strict=True))
     enough = (per_class["with"] > 1) & (per_class["without"] > 1)
     if needed and not enough.all():
         rarest = int(np.argmin(enough))
@@ -177,9 +181,10 @@ def _check(name: str, settings: ShallowSettings, family: Family, data: TrainingD
         raise UsageError(f"--set one_vs_rest: {name} keeps one machine for all classes; leave it out")
     classes = data.targets.shape[1]
     if classes > family.most_classes:
+        others = [head for head in ("logistic", "mlp") if classes <= FAMILIES[head].most_classes]
         raise UsageError(
             f"--head {name}: takes at most {family.most_classes} classes before time or memory run away, got "
-            f"{classes}; use --head attention, logistic or mlp"
+            f"{classes:,}; use --head {' or '.join(['attention', *others])}"
         )
     for some, word in ((data.targets.any(axis=0), "with"), ((data.targets == 0).any(axis=0), "without")):
         if not some.all():
@@ -204,36 +209,61 @@ def _for_search(problem: _Problem) -> _Problem:
     return replace(problem, data=data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What came of one choice, out of fold.
+
+    score: to choose by. scores: [n, classes]; known: bool, of which the fold's training part could learn.
+    """
+
+    score: float
+    scores: Floats
+    known: npt.NDArray[np.bool_]
+
+
 def _choose(
     problem: _Problem, settings: ShallowSettings, space: Space, progress: Progress
-) -> tuple[str, Parameters, float | None]:
-    """Pooling, parameters and their score out of fold: first the pooling, with default parameters, then these."""
+) -> tuple[str, Parameters, float | None, Sharpness]:
+    """Pooling, parameters, their score and sharpness out of fold: first the pooling, with default parameters."""
     poolings = list(POOLINGS) if settings.pooling == "auto" else [settings.pooling]
     if settings.search == "none" and len(poolings) == 1:
-        return poolings[0], space.default, None
+        return poolings[0], space.default, None, AS_IT_IS
     data = problem.data
     folds = inner_folds(problem.name, data, settings.folds, problem.seed, needed=False)
     if folds is None:
-        return poolings[0], space.default, None
+        return poolings[0], space.default, None, AS_IT_IS
     rng = np.random.default_rng(problem.seed)
     candidates = space.candidates(settings.search, settings.trials or space.trials, rng)
-    steps, scores = len(poolings) + len(candidates), []
+    steps, tried = len(poolings) + len(candidates), list[_Tried]()
     for i, how in enumerate(poolings):
-        scores.append(_try(problem, space.default, pool(data.vectors, data.mask, how), folds))
+        tried.append(_try(problem, space.default, pool(data.vectors, data.mask, how), folds))
         progress(i + 1, steps)
-    pooling, best, parameters = poolings[int(np.argmax(scores))], max(scores), space.default
+    first = int(np.argmax([one.score for one in tried]))
+    pooling, best, parameters = poolings[first], tried[first], space.default
     x = pool(data.vectors, data.mask, pooling)
     for i, candidate in enumerate(candidates[1:]):  # the first is the default, which was tried
-        score = _try(problem, candidate, x, folds)
-        if score > best:
-            best, parameters = score, candidate
+        one = _try(problem, candidate, x, folds)
+        if one.score > best.score:
+            best, parameters = one, candidate
         progress(len(poolings) + i + 1, steps)
-    return pooling, parameters, best
+    return pooling, parameters, best.score, AS_IT_IS if problem.family.calibrated else _sharpness_of(data, best)
 
 
-def _try(problem: _Problem, parameters: Parameters, features: Floats, folds: Folds) -> float:
-    """The score of these parameters, out of fold."""
+def _sharpness_of(data: TrainingData, tried: _Tried) -> Sharpness:
+    """What makes the scores that were tried as sure as they are right."""
+    if data.mode == "multi":
+        return Sharpness(*fit_sigmoid(data.targets[tried.known] > 0, logit(tried.scores[tried.known])))
+    rows = (tried.known & (data.targets > 0)).any(axis=1)
+    if not rows.any():
+        return AS_IT_IS
+    logs = log_scores(finished(tried.scores[rows], "single"))
+    return Sharpness(1 / fit_temperature(data.targets[rows], logs))
+
+
+def _try(problem: _Problem, parameters: Parameters, features: Floats, folds: Folds) -> _Tried:
+    """These parameters, out of fold."""
     scores = np.zeros(problem.data.targets.shape)
+    known = np.zeros(scores.shape, bool)
     for train, test in splits_of(folds):
         learnt = np.flatnonzero(_both(problem.data.targets[train]))
         if not len(learnt):
@@ -245,7 +275,8 @@ def _try(problem: _Problem, parameters: Parameters, features: Floats, folds: Fol
         part = _part(problem, train, learnt)
         machines = _fit_machines(part, parameters, x)
         scores[np.ix_(test, learnt)] = probabilities(machines, part.native, unseen)
-    return inner_score(problem.data, scores)
+        known[np.ix_(test, learnt)] = True
+    return _Tried(inner_score(problem.data, scores), scores, known)
 
 
 def _both(targets: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
@@ -276,11 +307,10 @@ def _fit_machines(problem: _Problem, parameters: Parameters, x: Floats, folds: F
             return [calibrated(new(), x, target, folds) for target in data.targets.T]
         return [new().fit(x, target) for target in targets.T]
     except ValueError as error:
-        if "overflow" not in str(error):
+        reason = next((reason for words, reason in REFUSALS.items() if words in str(error)), None)
+        if reason is None:
             raise
-        raise UsageError(
-            f"--head {problem.name}: these vectors are too large for it as they are; use --head sgd-standardised"
-        ) from error
+        raise UsageError(f"--head {problem.name}: {reason}") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.calibration import log_scores, logit
 from classifiers.shallow.pooling import Floats
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -62,12 +63,31 @@ def sigmoid(logits: Floats) -> Floats:
     return np.where(logits >= 0, 1, e) / (1 + e)
 
 
-def normalised(probabilities: Floats, mode: str) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True, slots=True)
+class Sharpness:
+    """How far apart a head's scores are drawn, so that it does not hang on the parameters that a search chose.
+
+    "single": log scores are multiplied by `slope`; "multi": logits are, and `offset` is added. The defaults change
+    nothing.
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+
+AS_IT_IS = Sharpness()
+
+
+def finished(probabilities: Floats, mode: str, sharpness: Sharpness = AS_IT_IS) -> npt.NDArray[np.float32]:
     """Float32 [n, classes] in [0, 1]; "single": each row sums to 1, also where each class was asked alone."""
     if mode == "single":
         total = probabilities.sum(axis=1, keepdims=True)
         even = np.full_like(probabilities, 1 / probabilities.shape[1])
         probabilities = np.where(total > 1e-12, probabilities / np.maximum(total, 1e-12), even)
+    if sharpness != AS_IT_IS and mode == "single":
+        probabilities = softmax(sharpness.slope * log_scores(probabilities))
+    elif sharpness != AS_IT_IS:
+        probabilities = sigmoid(sharpness.slope * logit(probabilities) + sharpness.offset)
     return np.clip(probabilities, 0, 1).astype(np.float32)
 
 

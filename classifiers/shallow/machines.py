@@ -6,7 +6,8 @@ head.json    XGBoost's own form, of that family alone; it needs XGBoost to predi
              damaged one may end the process)
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ import numpy.typing as npt
 
 from classifiers.heads import HeadScores
 from classifiers.shallow.families import FAMILIES
-from classifiers.shallow.light import LIGHT_FORMS, Arrays, arrays_of_transforms, normalised, transform
+from classifiers.shallow.light import (
+    AS_IT_IS,
+    LIGHT_FORMS,
+    Arrays,
+    Sharpness,
+    arrays_of_transforms,
+    finished,
+    transform,
+)
 from classifiers.shallow.pooling import Floats, Mask, pool
 from embeddings.embedding import Vectors
 from ingest.class_sets import Mode
@@ -30,6 +39,7 @@ class Machines:
 
     family: in FAMILIES. pooling: in POOLINGS.
     native: one machine knows all classes; else there is one for each.
+    sharpness: of its scores.
     """
 
     family: str
@@ -38,12 +48,13 @@ class Machines:
     native: bool
     transforms: list[Any]
     machines: list[Any]
+    sharpness: Sharpness = AS_IT_IS
 
     def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
         x = pool(vectors, mask, self.pooling)
         for step in self.transforms:
             x = step.transform(x)
-        return HeadScores(normalised(probabilities(self.machines, self.native, x), self.mode))
+        return HeadScores(finished(probabilities(self.machines, self.native, x), self.mode, self.sharpness))
 
 
 class FittedMachines:
@@ -63,7 +74,7 @@ class FittedMachines:
         _save_skops(m, folder / SKOPS_FILE)
         form = FAMILIES[m.family].light
         if form:
-            facts = {"family": m.family, "pooling": m.pooling, "native": m.native}
+            facts = {"family": m.family, "pooling": m.pooling, "native": m.native} | asdict(m.sharpness)
             arrays = {name: np.array(value) for name, value in facts.items()}
             arrays |= arrays_of_transforms(m.transforms) | LIGHT_FORMS[form].arrays_of(m.machines)
             np.savez(folder / LIGHT_FILE, **arrays)  # type: ignore[arg-type]
@@ -78,10 +89,11 @@ class LightMachines:
         if form is None:
             raise ValueError(f"no light form of {arrays['family']}")
         self._form = LIGHT_FORMS[form]
+        self._sharpness = _sharpness(arrays)
 
     def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
         x = transform(self._arrays, pool(vectors, mask, str(self._arrays["pooling"])))
-        return HeadScores(normalised(self._form.score(self._arrays, x), self._mode))
+        return HeadScores(finished(self._form.score(self._arrays, x), self._mode, self._sharpness))
 
 
 def load_machines(path: Path, mode: Mode) -> Machines | LightMachines:
@@ -125,7 +137,7 @@ def _of_labels(machine: Any, said: list[npt.NDArray[Any]]) -> Floats:
 def _save_skops(m: Machines, path: Path) -> None:
     import skops.io
 
-    parts = {"family": m.family, "pooling": m.pooling, "native": m.native}
+    parts = {"family": m.family, "pooling": m.pooling, "native": m.native} | asdict(m.sharpness)
     skops.io.dump(parts | {"transforms": m.transforms, "machines": m.machines}, path)
 
 
@@ -144,7 +156,13 @@ def _load_skops(path: Path, mode: Mode) -> Machines:
         native=parts["native"],
         transforms=parts["transforms"],
         machines=parts["machines"],
+        sharpness=_sharpness(parts),
     )
+
+
+def _sharpness(parts: Mapping[str, Any]) -> Sharpness:
+    """What a file tells of it; heads of earlier versions tell nothing."""
+    return Sharpness(**{f.name: float(parts[f.name]) for f in fields(Sharpness) if f.name in parts})
 
 
 class _Booster:
@@ -163,6 +181,7 @@ class _Booster:
 def _save_xgboost(m: Machines, path: Path) -> None:
     booster = m.machines[0].get_booster()
     booster.set_attr(earshot_pooling=m.pooling)
+    booster.set_attr(**{f"earshot_{name}": repr(value) for name, value in asdict(m.sharpness).items()})
     booster.save_model(path)
 
 
@@ -177,4 +196,6 @@ def _load_xgboost(path: Path, mode: Mode) -> Machines:
     pooling = booster.attr("earshot_pooling")
     if not pooling:
         raise ValueError("no pooling is named in it")
-    return Machines("xgboost", mode, pooling, native=True, transforms=[], machines=[_Booster(booster, mode)])
+    told = {f.name: text for f in fields(Sharpness) if (text := booster.attr(f"earshot_{f.name}"))}
+    machines = [_Booster(booster, mode)]
+    return Machines("xgboost", mode, pooling, True, [], machines, _sharpness(told))

@@ -2,6 +2,8 @@
 
 audio/fold<1-10>/<Freesound id>-<class>-<occurrence>-<slice>.wav
 metadata/UrbanSound8K.csv   slice_file_name, fsID, start, end, salience, fold, classID, class
+
+Also without the folders audio/ and metadata/, as some mirrors have it.
 """
 
 from pathlib import Path
@@ -10,14 +12,14 @@ from ingest.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import column, number, read_table, whole_number
 
-_TABLE = Path("metadata", "UrbanSound8K.csv")
+_TABLES = (Path("metadata", "UrbanSound8K.csv"), Path("UrbanSound8K.csv"))
 FOLDS = 10
 _SALIENCE = {"1": "foreground", "2": "background"}  # of the labelled sound, in the ears of the annotators
 
 
 def detect(folder: Path) -> bool:
     """The table is where the data set has it."""
-    return (folder / _TABLE).is_file()
+    return any((folder / table).is_file() for table in _TABLES)
 
 
 def items(folder: Path) -> list[AudioItem]:
@@ -26,10 +28,12 @@ def items(folder: Path) -> list[AudioItem]:
     Raises:
         FormatError: the table is not there, or lacks a column or a number, or a fold is none of the ten.
     """
+    table = next((table for table in _TABLES if (folder / table).is_file()), _TABLES[0])
+    audio = "audio/" if (folder / "audio").is_dir() else ""
     found = []
-    for where, row in read_table(folder / _TABLE):
+    for where, row in read_table(folder / table):
         name, fold = column(row, "slice_file_name", where), whole_number(row, "fold", where, 1, FOLDS)
-        key = f"audio/fold{fold}/{name}"
+        key = f"{audio}fold{fold}/{name}"
         found.append(
             AudioItem(
                 key=key,

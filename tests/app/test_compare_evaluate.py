@@ -2,6 +2,7 @@
 
 import base64
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from app.commands.compare import parse_head_changes
+from app.tables import MAX_COLUMNS, columns_of, padded
 from classifiers.report.examples import Example, choose_examples
 from classifiers.report.page import render_report
 from classifiers.report.players import load_players
@@ -226,3 +228,15 @@ def test_the_report_plays_and_links_examples_and_shows_background(tmp_path: Path
     assert len(page.loads) == 1
     assert f"https://www.youtube.com/watch?v={chosen.wrong[0].key[:11]}&t=30s" in page.links
     assert "None of these" in text
+
+
+@pytest.mark.parametrize("name", ["Dog", "鳥", "🐕 dog", "Größe", "a\u0301", "new\nline", "x" * 90, "鳥" * 40, ""])
+def test_a_name_takes_the_columns_that_it_is_given(name: str) -> None:
+    width = columns_of("class", name)
+    assert width <= MAX_COLUMNS
+    for given in (width, width + 3):
+        cell = padded(name, given)
+        wide = sum(unicodedata.east_asian_width(c) in "WF" for c in cell)
+        assert len(cell) + wide - sum(map(bool, map(unicodedata.combining, cell))) == given
+        assert "\n" not in cell
+    assert (padded(name, width).rstrip() == " ".join(name.split())) == (len(name) < 40)

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.class_sets import ALL_BACKGROUND, add_background, make_targets, resolve_class_set
+from classifiers.class_sets import (
+    ALL_BACKGROUND,
+    add_background,
+    make_targets,
+    resolve_class_set,
+    rows_of_strangers,
+    without_rare,
+)
 from ingest.class_sets import ClassSet, SoundClass, class_set_names, find_class_set, read_class_set
 from ingest.datasets.esc import _CLASSES as ESC50
 from ingest.errors import FormatError, UsageError
@@ -125,8 +133,51 @@ def test_without_classes_every_label_of_the_store_is_one() -> None:
     assert (single.mode, single.names) == ("single", ("cat", "dog"))
     assert resolve_class_set(None, [("dog", "cat"), ("cat",)]).mode == "multi"
     assert resolve_class_set(None, [("/m/0bt9lr",), ("x",)]).names == ("Dog", "x")
+    stray = [("dog",), (), ("cat",)]  # a row without labels says nothing of how labels stand together
+    assert resolve_class_set(None, stray).mode == "single"
+    assert make_targets(stray, resolve_class_set(None, stray)).left_out_none == 1
     with pytest.raises(UsageError, match="no labels"):
         resolve_class_set(None, [(), ()])
+
+
+def test_a_name_and_the_mid_that_people_call_so_are_one_class() -> None:
+    rows = [("Dog",), ("/m/0bt9lr",), ("Dog", "/m/0bt9lr"), ("x",)]
+    class_set = resolve_class_set(None, rows)
+    assert (class_set.mode, class_set.names) == ("single", ("Dog", "x"))
+    assert set(class_set.classes[0].mids) == {"Dog", "/m/0bt9lr"}
+    assert make_targets(rows, class_set).values.tolist() == [[1, 0], [1, 0], [1, 0], [0, 1]]
+
+
+def test_a_label_is_a_class_by_its_name_too() -> None:
+    """Models of AudioSet's labels can be measured on folders that are named as AudioSet names them."""
+    dog, siren, bark = "/m/0bt9lr", "/m/03kmc9", "/m/05tny_"
+    audioset = ClassSet("t", "single", (SoundClass("Dog", (dog,)), SoundClass("Siren", (siren,))))
+    rows = [("dog",), ("Siren",), (dog,), ("bark",), (bark,), ("rain",), (), ("Dog", dog)]
+    targets = make_targets(rows, audioset)
+    assert targets.rows.tolist() == [0, 1, 2, 7]
+    assert targets.values.tolist() == [[1, 0], [0, 1], [1, 0], [1, 0]]
+    assert rows_of_strangers(rows, audioset, relatives_too=True).tolist() == [3, 4, 5]
+    assert rows_of_strangers(rows, audioset).tolist() == [5]
+    folders = ClassSet("t", "single", (SoundClass("dog", ("dog",)), SoundClass("siren", ("siren",))))
+    assert make_targets(rows, folders).rows.tolist() == [0, 1, 2, 7]
+    apart = ClassSet("t", "single", (SoundClass("mine", ("dog",)), SoundClass("theirs", (dog,))))
+    assert make_targets([("dog",), (dog,)], apart).values.tolist() == [[1, 0], [0, 1]]
+
+
+def test_rare_classes_are_left_out_by_their_sources() -> None:
+    rows, sources = [("a",), ("a",), ("b",), ("b",), ("c",), ("a", "c")], ["1", "1", "2", "3", "4", "5"]
+    whole = ClassSet("t", "single", tuple(SoundClass(name.upper(), (name,)) for name in "abc"))
+    with pytest.raises(UsageError, match="leaves 1 of 3 classes, the most frequent with sounds of 2 sources"):
+        without_rare(whole, rows, sources, 2)
+    assert without_rare(whole, rows, sources, 1) == whole
+    several = replace(whole, mode="multi")
+    assert without_rare(several, rows, sources, 2).names == ("A", "B", "C")
+    assert without_rare(several, rows[:5], sources[:5], 2).names == ("B",)
+
+
+def test_a_message_names_a_few_of_many_classes() -> None:
+    with pytest.raises(UsageError, match=r"no row has 'Speech', .* and 521 more \("):
+        make_targets([("/m/0bt9lr",)], resolve_class_set("audioset527", []))
 
 
 def test_names_mean_the_stores_labels_first_then_audiosets() -> None:
@@ -138,6 +189,8 @@ def test_names_mean_the_stores_labels_first_then_audiosets() -> None:
     assert resolve_class_set("Dog", [("dog",), ("/m/0bt9lr",)]).classes[0].mids == ("/m/0bt9lr",)
     assert resolve_class_set("Dog", [("dog",)]).classes[0].mids == ("dog",)
     assert resolve_class_set("Dog;Bird;Dog", [("Dog",)]).names == ("Dog", "Bird")
+    assert resolve_class_set("Dog;Bird;Dog", [("Dog",)]).title == "Dog, Bird"
+    assert resolve_class_set("Dog;Bird;Cat;Horse;Siren", []).title == "Dog, Bird, Cat and 2 more"
     with pytest.raises(UsageError, match="did you mean 'Door slam'"):
         resolve_class_set("Door slamm", [("Door slam",)])
 

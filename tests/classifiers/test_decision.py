@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classifiers import calibration
 from classifiers.background import known_scores
 from classifiers.calibration import (
     fit_sigmoid,
@@ -78,6 +79,28 @@ def test_the_temperature_never_raises_the_loss_of_the_rows_it_was_chosen_on(seed
     assert mean_nll(truth, logits / fit_temperature(truth, logits)) <= mean_nll(truth, logits)
 
 
+def test_a_head_whose_scores_lie_close_together_is_calibrated_too() -> None:
+    """Naive Bayes of fifty classes scores all of them near .02, and is right all the same."""
+    rng = np.random.default_rng(0)
+    truth = np.eye(50, dtype=np.float32)[rng.integers(0, 50, 1000)]
+    sharp = 6 * truth + rng.normal(0, 1.5, truth.shape)
+    said = HeadScores(softmax(sharp / 400).astype(np.float32))
+    assert said.scores.max() < 0.03
+    decision = fit_decision(truth, said, "single")
+    assert error_of(truth, decision.calibrated(said).scores, "single") < 0.05
+    few = 0.1 * truth[:5].astype(np.float64)  # all of five rows right is no proof
+    assert 0.7 < softmax(few / fit_temperature(truth[:5], few)).max(axis=1).mean() < 0.95
+
+
+def test_many_rows_and_classes_take_a_temperature_from_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.eye(200, dtype=np.float32)[rng.integers(0, 200, 2000)]
+    logits = 2 * (4 * truth + rng.normal(0, 1, truth.shape))
+    whole = fit_temperature(truth, logits)
+    monkeypatch.setattr(calibration, "CELLS", 10_000)
+    assert fit_temperature(truth, logits) == pytest.approx(whole, rel=0.1)
+
+
 def test_calibration_mends_a_head_that_is_too_sure() -> None:
     truth, said = single(0, background=False)
     fresh, unseen = single(1, background=False)
@@ -108,6 +131,17 @@ def test_the_sigmoid_finds_what_made_the_data_and_agrees_with_scikit_learn() -> 
     assert fit_sigmoid(np.ones(5, bool), x[:5]) == (1.0, 0.0)
 
 
+def test_scores_worse_than_chance_become_about_the_share_that_is_right() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random(2000) < 0.1
+    x = np.where(truth, -8, -4) + rng.normal(0, 1, 2000)  # the wrong way round, as it may be of few rows out of fold
+    slope, offset = fit_sigmoid(truth, x)
+    assert slope > 0
+    scores = sigmoid(slope * x + offset)
+    assert scores.mean() == pytest.approx(truth.mean(), abs=0.002)
+    assert np.ptp(scores) < 0.01
+
+
 def test_known_is_even_at_one_half_where_background_is_as_common_as_the_classes() -> None:
     truth, said = single(3)
     after = fit_decision(truth, said, "single").calibrated(said)
@@ -115,6 +149,17 @@ def test_known_is_even_at_one_half_where_background_is_as_common_as_the_classes(
     has_class = truth.any(axis=1)
     evenly = (after.known[has_class].mean() + after.known[~has_class].mean()) / 2
     assert evenly == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_head_that_knows_nothing_does_not_find_a_rare_class_everywhere() -> None:
+    truth = (np.arange(N) % 50 == 0).astype(np.float32)[:, None]
+    said = HeadScores(np.full((N, 1), 0.3, np.float32))
+    decision = fit_decision(truth, said, "multi")
+    calibrated = decision.calibrated(said)
+    assert calibrated.scores[0, 0] == pytest.approx(truth.mean(), abs=0.01)
+    assert not decision.decide(calibrated).present.any()
+    decision = fit_decision(1 - truth, said, "multi")
+    assert decision.decide(decision.calibrated(said)).present.all()
 
 
 def test_rare_classes_of_multi_share_the_sigmoid_and_the_threshold_of_all() -> None:

@@ -55,6 +55,47 @@ def test_multi_agrees_with_scikit_learn(truth: np.ndarray, scores: np.ndarray) -
         assert ours.mAP is ours.auc is ours.d_prime is None
 
 
+FEW = st.integers(1, 6).flatmap(
+    lambda n: st.tuples(
+        arrays(np.int8, (n, 3), elements=st.integers(0, 1)),
+        arrays(np.float32, (n, 3), elements=st.sampled_from([0.0, 0.2, 0.5, 1.0])),
+    )
+)
+
+
+@given(FEW)
+def test_a_handful_of_rows_agrees_with_scikit_learn_too(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    """One row, one score for all, a class with no rows or with all of them: what they define, we say the same of."""
+    from sklearn import metrics as sk
+
+    truth, scores = rows
+    said = scores >= 0.5
+    ours = measure(truth, scores, NAMES, "multi")
+    both = [c for c in range(3) if 0 < truth[:, c].sum() < len(truth)]
+    for c, row in enumerate(ours.per_class):
+        table = sk.precision_recall_fscore_support(truth[:, c], said[:, c], average="binary", zero_division=0)
+        assert (row.precision, row.recall, row.f1) == pytest.approx(table[:3])
+        if row.support:
+            assert row.ap == pytest.approx(sk.average_precision_score(truth[:, c], scores[:, c]))
+        assert (row.auc is None) == (c not in both)
+        if c in both:
+            assert row.auc == pytest.approx(sk.roc_auc_score(truth[:, c], scores[:, c]))
+    if both:
+        each = [sk.balanced_accuracy_score(truth[:, c], said[:, c]) for c in both]
+        assert ours.balanced_accuracy == pytest.approx(np.mean(each))
+    assert 0 <= ours.balanced_accuracy <= 1
+    json.dumps(ours.to_json(), allow_nan=False)
+
+
+def test_thousands_of_classes_have_no_square_of_counts() -> None:
+    labels = np.arange(600) % 510
+    truth = np.eye(510, dtype=np.float32)[labels]
+    names = tuple(map(str, range(510)))
+    assert measure(truth, truth, names, "single").confusion is None
+    few = measure(truth[:, :500][labels < 500], truth[:, :500][labels < 500], names[:500], "single")
+    np.testing.assert_array_equal(few.confusion, np.diag([2] * 90 + [1] * 410))
+
+
 @given(SCORES)
 def test_measures_do_not_depend_on_the_order_of_rows(scores: np.ndarray) -> None:
     truth = np.eye(3)[np.arange(40) % 3]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.protocol import PROTOCOLS, Split, check_no_leak, grouped_folds, make_splits
+from classifiers.protocol import PROTOCOLS, Split, check_no_leak, grouped_folds, make_splits, sources_of_classes
 from ingest.errors import UsageError
 
 
@@ -53,7 +53,7 @@ def test_auto_falls_back_when_a_row_has_no_fold() -> None:
     folds = np.array([1, 1, 2, 2, 3, 3, 4, -1], np.int32)
     name, splits = make_splits("auto", targets, sources, folds, np.random.default_rng(0))
     assert name == "cv5"
-    assert len(splits) == 4  # the rarer class has four sources
+    assert len(splits) == 5
     with pytest.raises(UsageError, match="1 rows without"):
         make_splits("folds", targets, sources, folds, np.random.default_rng(0))
 
@@ -68,8 +68,46 @@ def test_a_leak_is_an_error() -> None:
 
 def test_a_class_of_one_source_cannot_be_tested() -> None:
     targets = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]]
-    with pytest.raises(UsageError, match="one source only"):
-        make_splits("cv5", targets, ["a", "b", "c", "c"], np.full(4, -1, np.int32), np.random.default_rng(0))
+    none = np.full(4, -1, np.int32)
+    with pytest.raises(UsageError, match="class '2' has sounds of one source only"):
+        make_splits("cv5", targets, ["a", "b", "c", "c"], none, np.random.default_rng(0))
+    many = np.eye(9, dtype=np.float32)[[0, *range(9)]]
+    none = np.full(10, -1, np.int32)
+    with pytest.raises(UsageError, match=r"classes 'b', 'c', 'd', 'e', 'f' and 3 more have .* --min-sources 2"):
+        make_splits("cv5", many, [*"abcdefghij"], none, np.random.default_rng(0), names="abcdefghi")
+    with pytest.raises(UsageError, match="every class has sounds of one source"):
+        make_splits("cv5", many[1:], [*"abcdefghi"], none[1:], np.random.default_rng(0), names="abcdefghi")
+
+
+@given(st.integers(0, 500), st.integers(2, 12), st.integers(10, 40))
+def test_every_training_part_holds_rows_with_and_without_each_class(seed: int, classes: int, n: int) -> None:
+    """Also of classes that few sources have, or all but few, and that stand together by chance."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((n, classes)) < rng.choice([0.02, 0.1, 0.98], classes)).astype(np.float32)
+    targets[rng.integers(0, n, classes), np.arange(classes)] = 1
+    sources = [f"s{i // 2}" for i in range(n)]
+    with_it, without = sources_of_classes(targets, sources)
+    for column, has, lacks in zip(targets.T, with_it, without, strict=True):
+        assert has == len({s for s, t in zip(sources, column, strict=True) if t})
+        assert lacks == len({s for s, t in zip(sources, column, strict=True) if not t})
+    targets = targets[:, (with_it > 1) & (without > 1)]
+    if not targets.shape[1]:
+        return
+    _, splits = make_splits("cv5", targets, sources, np.full(n, -1, np.int32), rng)
+    assert len(splits) == 5
+    for split in splits:
+        assert targets[split.train].any(axis=0).all()
+        assert not targets[split.train].all(axis=0).any()
+
+
+def test_one_fifth_is_held_out_that_tests_the_most_classes() -> None:
+    targets = np.eye(6, dtype=np.float32)[[0] * 20 + [1] * 20 + [2, 2, 3, 3, 4, 4, 5, 5]]
+    sources = [f"s{i}" for i in range(len(targets))]
+    for seed in range(10):
+        none = np.full(len(targets), -1, np.int32)
+        _, (split,) = make_splits("split", targets, sources, none, np.random.default_rng(seed))
+        assert len(split.test) in (9, 10)
+        assert targets[split.test].any(axis=0).sum() >= 4
 
 
 def test_none_has_no_splits_and_every_protocol_is_described() -> None:

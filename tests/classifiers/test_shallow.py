@@ -217,6 +217,35 @@ def test_vectors_too_large_for_it_unscaled_are_named() -> None:
         fit("sgd", huge)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_how_sure_a_head_is_does_not_hang_on_what_its_search_chose(mode: str) -> None:
+    """Else calibration and thresholds, chosen on the heads of folds, would be of no use to the head of all rows."""
+    data, unseen = make_data(mode), make_data(mode, seed=1)
+    means = []
+    for cost in (1e-2, 1e-1, 1.0):
+        scores = fit("logistic", data, C=cost).predict(unseen.vectors, unseen.mask).scores
+        assert (scores.argmax(axis=1) == unseen.targets.argmax(axis=1)).mean() > 0.9
+        means.append(scores[unseen.targets > 0].mean())
+    assert min(means) > 0.8
+    left_alone = fit("logistic", data, C=1e-2, search="none").predict(unseen.vectors, unseen.mask).scores
+    assert left_alone[unseen.targets > 0].mean() < 0.7
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ROWS)
+def test_vectors_that_are_all_the_same_are_scored_alike_or_refused(name: str, mode: str) -> None:
+    """A microphone that was off: nothing to learn, and no error of a library's."""
+    data = make_data(mode, n=24)
+    data = replace(data, vectors=np.full_like(data.vectors, 100))
+    try:
+        scores = fit(name, data).predict(data.vectors, data.mask).scores
+    except UsageError as error:
+        assert "none of what it boosts is better than chance" in str(error)
+        return
+    np.testing.assert_allclose(scores, np.broadcast_to(scores[0], scores.shape), atol=1e-6)
+    assert np.isfinite(scores).all()
+
+
 def test_rows_beyond_the_ceiling_go_to_nystroem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -289,14 +289,15 @@ def test_the_report_escapes_names() -> None:
 
 
 def test_a_report_of_more_classes_than_a_matrix_holds_can_be_searched() -> None:
-    table = make_table(360, classes=tuple(f"class {i:02}" for i in range(60)))
+    table = make_table(420, classes=tuple(f"class {i:02}" for i in range(70)))
     quick = {"search": "none", "pooling": "mean"}
     result = train(table, make_spec(), TrainSettings(head="complement-nb", protocol="split", head_changes=quick))
     text = render_report(result.info, result.measured)
     page = check_page(text)
-    assert 'class="matrix"' not in text
+    assert "<caption>Confusion matrix" not in text
+    assert 'aria-label="Most frequent confusions"' in text
     assert page.ids == ["filter", "classes"]
-    assert text.count('<th scope="row">') == 60 + 2 * 10
+    assert text.count('<th scope="row">') == 70 + 2 * 10
     assert len(text) < 150_000
 
 
@@ -311,7 +312,8 @@ def test_one_class_among_others_is_a_yes_or_no() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-.500"), (10.5, "10.500")]
+    ("value", "text"),
+    [(0.8125, ".812"), (1.0, "1.000"), (None, "–"), (-0.5, "-.500"), (-0.0001, ".000"), (10.5, "10.500")],
 )
 def test_numbers_as_people_read_them(value: float | None, text: str) -> None:
     assert format_number(value) == text
@@ -326,8 +328,15 @@ def test_vectors_that_are_not_finite_are_named() -> None:
 
 def test_a_class_of_one_source_is_named() -> None:
     table = make_table(12, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
-    with pytest.raises(UsageError, match="class 'Bell' has sounds of one source only"):
-        train(table, make_spec(), SETTINGS)
+    with pytest.raises(UsageError, match="every class has sounds of one source only"):
+        prepare(table, make_spec(), SETTINGS)
+    table = make_table(20, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
+    with pytest.raises(UsageError, match=r"classes 'Rain', 'Wind' have sounds of one source only.*--min-sources 2"):
+        prepare(table, make_spec(), SETTINGS)
+    made = prepare(table, make_spec(), replace(SETTINGS, min_sources=2))
+    assert made.class_set.names == ("Bell", "Bird", "Dog", "Siren")
+    assert made.rare == 2
+    assert len(made.used) == 16
 
 
 def in_folds(table: EmbeddingTable, **fold_of_class: int) -> EmbeddingTable:

@@ -52,6 +52,14 @@ def urbansound8k(folder: Path) -> None:
     (folder / "metadata/UrbanSound8K.csv").write_text("\n".join([*rows, "7-3-1-0.wav,7,9,11,1,1,3,dog_bark"]))
 
 
+def urbansound8k_flat(folder: Path) -> None:
+    urbansound8k(folder)
+    for part in ("audio", "metadata"):
+        for inside in list((folder / part).iterdir()):
+            inside.rename(folder / inside.name)
+        (folder / part).rmdir()
+
+
 def fsd50k(folder: Path) -> None:
     touch(folder, *(f"FSD50K.dev_audio/{name}.wav" for name in (64760, 16399, 99)), "FSD50K.eval_audio/100.wav")
     truth, metadata = folder / "FSD50K.ground_truth", folder / "FSD50K.metadata"
@@ -77,7 +85,7 @@ def vocalsound(folder: Path) -> None:
 
 
 LAYOUTS = {
-    "urbansound8k": (urbansound8k,),
+    "urbansound8k": (urbansound8k, urbansound8k_flat),
     "fsd50k": (fsd50k,),
     "vocalsound": (vocalsound,),
     "esc50": (esc50, esc10),
@@ -150,6 +158,10 @@ def test_urbansound8k(tmp_path):
     item = items_of("urbansound8k", tmp_path)["audio/fold1/7-3-0-2.wav"]
     assert (item.mids, item.fold, item.source, item.start_s) == (("dog bark",), 1, "freesound:7", 1.5)
     assert item.about == {"salience": "foreground"}
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    urbansound8k_flat(flat)
+    assert items_of("urbansound8k", flat)["fold1/7-3-0-2.wav"].fold == 1
 
 
 def test_fsd50k(tmp_path):
