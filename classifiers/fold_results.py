@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from classifiers.heads import HEADS, HeadScores, TrainingData
 from classifiers.protocol import Split
 from classifiers.shallow.search import SPACES
 from ingest.files import atomic_path
+from ingest.foreign import DAMAGED_NPZ
 
 FORMAT_VERSION = 1
 
@@ -71,9 +71,7 @@ def read_result(path: Path, n: int, n_classes: int) -> FoldResult | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
             said = HeadScores(arrays["scores"], known=arrays.get("known"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except DAMAGED_NPZ:  # a file that is not there among them
         return None
     if said.scores.shape != (n, n_classes):
         return None

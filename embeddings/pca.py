@@ -6,8 +6,6 @@ parameters, `yamnet-128` ones that are fitted by `fit_pca`.
 Source: `vggish_postprocess.py` (tensorflow/models, research/audioset/vggish).
 """
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy.typing as npt
 
 from ingest.errors import UsageError, WeightsError
 from ingest.files import atomic_path
+from ingest.foreign import DAMAGED_NPZ
 
 QUANTIZE_MIN, QUANTIZE_MAX = -2.0, 2.0
 
@@ -93,16 +92,7 @@ def load_pca(path: Path, *, dim_in: int, dim: int = 128) -> Pca:
             means = np.asarray(arrays["pca_means"], np.float32).reshape(-1)
         if not (np.isfinite(eigen_vectors).all() and np.isfinite(means).all()):
             raise ValueError("values that are not finite")
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        ValueError,
-        TypeError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGED_NPZ as error:
         raise WeightsError(
             f"{path}: not an npz with pca_eigen_vectors and pca_means ({error}); check the path"
         ) from error

@@ -5,12 +5,18 @@ comes in, and not somewhere in the middle of the work.
 """
 
 import math
+import zlib
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from zipfile import BadZipFile
 
 T = TypeVar("T")
+
+DAMAGED_NPZ = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, BadZipFile, zlib.error)
+"""What reading arrays from an npz may raise where the file is not what it should be. RuntimeError: a bit says that the
+archive is encrypted, or compressed in a way that zipfile does not know."""
 
 
 def checked(instance: T) -> T:

@@ -94,7 +94,15 @@ def _pickled(path: Path) -> None:
     np.savez(path, pca_eigen_vectors=np.array([{}], dtype=object), pca_means=np.zeros(128))
 
 
-@pytest.mark.parametrize("make", [_no_file, _text, _other_names, _other_shape, _pickled])
+def _said_to_be_encrypted(path: Path) -> None:
+    np.savez(path, pca_eigen_vectors=np.eye(128), pca_means=np.zeros(128))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # of the first file's flags in the directory at the end
+    data[data.index(b"PK\x03\x04") + 6] |= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("make", [_no_file, _text, _other_names, _other_shape, _pickled, _said_to_be_encrypted])
 def test_a_file_that_does_not_fit_is_named_in_one_line(tmp_path: Path, make) -> None:
     path = tmp_path / "pca.npz"
     make(path)
