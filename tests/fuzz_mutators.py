@@ -195,7 +195,7 @@ def npz_array(data: bytes, rng: Random) -> bytes:
     """An array of another type, shape or with odd values in it, or gone, or another's."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = dict(file)
+            arrays = {name: array for name, array in file.items() if isinstance(array, np.ndarray)}
     except Exception:  # damaged by an earlier mutation
         return data
     name = rng.choice(sorted(arrays) or [""])
