@@ -243,6 +243,8 @@ def main(  # noqa: PLR0917 - click passes them all by name
     """Feed damaged files to the readers NAMES, all of them by default; exit 1 when there are findings."""
     from tests.fuzz_readers import READERS
 
+    if unknown := sorted(set(names) - set(READERS)):
+        raise click.BadParameter(f"no reader {unknown[0]!r}; choose of {', '.join(READERS)}", param_hint="NAMES")
     if child:
         run_child(READERS[names[0]], child, seed=seed, first=first, cases=cases, seconds=seconds or 0.0)
     bad = False
