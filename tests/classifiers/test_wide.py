@@ -80,4 +80,4 @@ def test_background_of_all_takes_relatives_too() -> None:
     rows = [
         train(table, make_spec(), replace(settings, background=n)).info.trained_on["background"] for n in (-1, 1000, 5)
     ]
-    assert rows == [30, 30, 5]
+    assert rows == [30, 26, 5]  # a bark is a relative of the dog
