@@ -1,7 +1,5 @@
 """The page in a real browser: it hears what the microphone plays, and says so when it cannot."""
 
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,23 +169,6 @@ def test_silence_is_muted_and_never_an_answer(playwright: Playwright, server: Se
         expect(page.locator(".bars li.on")).to_have_count(0)
         page.get_by_role("button", name="Stop").click()
         expect(page.locator(".hero .answer").first).to_have_text("Not listening")
-
-
-def test_a_server_that_stood_still_for_a_while_hears_again(
-    playwright: Playwright, server: Server, tmp_path: Path
-) -> None:
-    """The browser gives its connection up meanwhile and makes another: the server learns of both at once."""
-    with browse(playwright, microphone(tmp_path / "silence.wav")) as browser:
-        page = open_page(browser, server)
-        page.get_by_role("button", name="Listen").click()
-        expect(page.locator(".hero").first).to_have_attribute("data-state", "muted")
-        server.process.send_signal(signal.SIGSTOP)
-        time.sleep(9)
-        server.process.send_signal(signal.SIGCONT)
-        page.wait_for_function(
-            "document.querySelector('[data-line]')?.textContent.match(/(\\d+) windows/)?.[1] > 0",
-            timeout=2 * PATIENCE_MS,
-        )
 
 
 def test_a_refused_microphone_says_what_to_do(playwright: Playwright, server: Server) -> None:
