@@ -110,7 +110,7 @@ def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--classes", "Siren;Jackhammer"], "no row has 'Jackhammer'"),
         (["--protocol", "folds"], "use --protocol cv5"),
         (["--classes", "Dogg;Bird"], "no row has the label 'Dogg'; did you mean 'Dog'?"),
-        (["--classes", "city10"], "no row has any of the 10 classes (of 90 rows, labelled Dog, Siren, Bird)"),
+        (["--classes", "human6"], "no row has any of the 6 classes (of 90 rows, labelled Dog, Siren, Bird)"),
         (["--head", "svc", "--set", "folds=0"], "--set folds: must be 2 or more, got 0"),
         (["--head", "svc", "--set", "costs=[inf]"], "--set costs: must be finite, got inf"),
         (["--head", "svc", "--set", f"costs=[1{'0' * 400}]"], "--set costs: whole numbers have at most 64 bits, got"),
