@@ -66,10 +66,10 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """The system's error of a full disk does not say which: the message should."""
+    """The system's error of a full disk does not say which, or names what was copied to it: the message should."""
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM and error.filename is None:
-            error.filename = str(path)
+        if error.errno in _NO_ROOM and (error.filename is None or error.filename2 is not None):
+            error.filename, error.filename2 = str(path), None
         raise
