@@ -25,11 +25,11 @@ endif
 demo: setup     ## the whole pipeline on synthetic city sounds, ends with a report
 	$(BIN)/earshot demo --out demo
 
-test: setup     ## every test
-	$(BIN)/python -m pytest
+test: test-quick  ## every test
+	$(BIN)/python -m pytest -m slow
 
 test-quick: setup  ## the tests that take no time, under two minutes
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n logical --dist worksteal
 
 lint: setup     ## ruff and mypy
 	$(BIN)/ruff check .

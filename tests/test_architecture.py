@@ -115,7 +115,8 @@ def commands_in(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_in_the_docs_exists_with_its_options(page: Path) -> None:
+def test_every_command_in_the_docs_exists_with_its_options(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.arrow_folder._connect", lambda address, shown: (None, ""))  # the buckets are made up
     for line in commands_in(page):
         words = shlex.split(line, comments=True)[1:]
         if words[:1] in (["--help"], ["--version"]):

@@ -12,7 +12,7 @@ from tests.fuzz import Reader, attempt, case, run_children, scratch_folder
 from tests.fuzz_mutators import json_node
 from tests.fuzz_readers import READERS, check_items
 
-CASES = {"audio": 60, "part": 80, "stats": 60, "ledger": 40, "head-tflite": 30, "bundle": 80}
+CASES = {"audio": 60, "part": 80, "stats": 60, "ledger": 40, "head-tflite": 30, "bundle": 40}
 """What takes longer."""
 ENGINE = ("head-skops",)  # scikit-learn takes seconds to import
 

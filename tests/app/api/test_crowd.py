@@ -17,10 +17,11 @@ from tests.app.api.test_limits import HEAD, flac
 from tests.app.api.test_stream import STOP, cut, of, pcm, talk
 from tests.ingest.sounds import write
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 50
 
 
-@pytest.mark.slow
 def test_fifty_clients_get_the_answers_they_would_get_alone(server: Server, trained: TrainedModel) -> None:
     sounds = [sound.read_bytes() for sound in trained.sounds]
     alone = [server.post(sound).json() for sound in sounds]
@@ -38,7 +39,6 @@ def test_fifty_clients_get_the_answers_they_would_get_alone(server: Server, trai
     assert server.wait_until(lambda health: health["requests"] == 0)
 
 
-@pytest.mark.slow
 def test_a_short_sound_does_not_wait_for_a_long_one(server: Server, trained: TrainedModel, tmp_path: Path) -> None:
     """They take turns, window by window."""
     long = write(tmp_path / "long.wav", np.random.default_rng(0).normal(0, 0.1, 590 * 16_000), 16_000).read_bytes()
@@ -99,7 +99,6 @@ def command(trained: TrainedModel, *more: str) -> list[str]:
     return ["app.cli", "serve", "--model", str(trained.folder), "--port", "0", *weights, *more]
 
 
-@pytest.mark.slow
 def test_the_command_starts_quickly_without_tensorflow_and_takes_a_key(trained: TrainedModel) -> None:
     if trained.weights is None:
         pytest.skip("needs YAMNet's weights: librosa alone takes longer to import")
@@ -115,7 +114,6 @@ def test_the_command_starts_quickly_without_tensorflow_and_takes_a_key(trained: 
     assert server.started_s < 3 or os.getloadavg()[0] > (os.cpu_count() or 1), server.started_s
 
 
-@pytest.mark.slow
 def test_killed_and_started_again(trained: TrainedModel, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -134,7 +132,6 @@ def test_killed_and_started_again(trained: TrainedModel, tmp_path: Path) -> None
         assert second.stop() == 0
 
 
-@pytest.mark.slow
 def test_sigterm_answers_what_is_there_and_lets_nobody_in(trained: TrainedModel, tmp_path: Path) -> None:
     server = start(command(trained), TMPDIR=str(tmp_path))
     data, rate = pcm(trained.sounds[0])

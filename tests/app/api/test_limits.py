@@ -16,6 +16,8 @@ from app.api.settings import ApiSettings
 from ingest.errors import UsageError
 from tests.app.api.conftest import KEY, Server, TrainedModel
 
+pytestmark = pytest.mark.slow
+
 
 def refused(answer: httpx.Response, code: str) -> str:
     """The message of an error of this code."""

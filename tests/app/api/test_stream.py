@@ -26,6 +26,8 @@ from tests.app.api.conftest import KEY, Server, TrainedModel
 from tests.app.live.doubles import Bench, noise
 from tests.ingest.sounds import write, write_av
 
+pytestmark = pytest.mark.slow
+
 Messages = list[dict[str, Any]]
 STOP = '{"type": "stop"}'
 
@@ -222,7 +224,6 @@ def test_a_message_in_pieces_without_end(server: Server) -> None:
     assert server.get("/healthz").status_code == 200
 
 
-@pytest.mark.slow
 def test_endless_audio_faster_than_it_can_be_scored(server: Server) -> None:
     """It is held back, so that memory stays as it is and others are served."""
 
@@ -268,7 +269,6 @@ def test_a_client_that_leaves_frees_its_place_at_once(strict: Server) -> None:
         strict.wait_until(lambda health: health["streams"] == 0)
 
 
-@pytest.mark.slow
 def test_who_sends_nothing_is_let_go(strict: Server) -> None:
     begin = time.monotonic()
     messages, closed = run(strict, None, [])
