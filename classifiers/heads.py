@@ -234,7 +234,7 @@ def make_settings(kind: type[Settings], row: HeadRow, changes: Mapping[str, Any]
     return kind(**values)
 
 
-_SHARES = ("blend", "mix_pooled", "taught", "warmup")
+_SHARES = ("apart", "blend", "mix_pooled", "taught", "warmup")
 _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(_SHARES, (0, 1)),
     **dict.fromkeys(("dropout", "input_dropout"), (0, 0.99)),

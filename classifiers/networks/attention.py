@@ -40,6 +40,7 @@ RECIPES = (
             "hidden": 1024,
             "width": 512,
             "narrow": 64,
+            "apart": 0.5,
             "batch_norm": True,
             "input_dropout": 0.0,
             "output_bias": -5.0,

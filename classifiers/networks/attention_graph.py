@@ -33,6 +33,8 @@ class GraphSettings:
     branches: names of BRANCHES.
     hidden, depth: width and number of the layers that each patch goes through.
     every_depth: branches at each of the layers, not at the last one alone.
+    apart: share of the loss that is what each branch says by itself, where there are several; the rest is their mean.
+        At 0 they come to lean on each other, and err together.
     batch_norm: the first layer's outputs are normalised.
     self_attention: heads of a layer in which patches look at each other; 0 for none.
     input_dropout, dropout: share of inputs and of hidden units that are dropped in training.
@@ -47,6 +49,7 @@ class GraphSettings:
     hidden: int = 512
     depth: int = 1
     every_depth: bool = False
+    apart: float = 0.0
     batch_norm: bool = False
     self_attention: int = 0
     input_dropout: float = 0.5
@@ -62,12 +65,15 @@ class GraphSettings:
 class Graph:
     """A network, once to train and once to use; both share their layers.
 
-    trained: [scaled, mask] or, where pooled vectors can be mixed, [scaled, mask, partner, share] -> clip logits.
+    trained: [scaled, mask] or, where pooled vectors can be mixed, [scaled, mask, partner, share] -> clip logits, one
+        output or more, as many as `weights`.
         partner: int [batch], the row that each row is mixed with; share: float32 [batch, 1], of the row itself.
+    weights: what the outputs of `trained` count for in the loss; their sum is 1.
     core: [scaled, mask] -> clip logits [batch, classes], votes and attention [batch, patches, classes].
     """
 
     trained: Any
+    weights: tuple[float, ...]
     core: Any
 
     def settle(self, correlation: Floats) -> None:
@@ -131,8 +137,11 @@ def build_graph(dim: int, n_classes: int, settings: GraphSettings, *, mix_pooled
             share * value + (1 - share) * ops.take(value, partner, axis=0) if branch.mixable else value
             for branch, value in zip(branches, pooled, strict=True)
         ]
-    logits = _mean([branch.logits(value) for branch, value in zip(branches, pooled, strict=True)])
-    return Graph(keras.Model(inputs, logits), core)
+    logits = [branch.logits(value) for branch, value in zip(branches, pooled, strict=True)]
+    if settings.apart and len(branches) > 1:
+        weights = (1 - settings.apart, *[settings.apart / len(branches)] * len(branches))
+        return Graph(keras.Model(inputs, [_mean(logits), *logits]), weights, core)
+    return Graph(keras.Model(inputs, _mean(logits)), (1.0,), core)
 
 
 def average(cores: list[Any], dim: int) -> Any:

@@ -74,13 +74,14 @@ def train(
     n = len(data.targets)
     per_epoch, epochs = steps_per_epoch(settings, n), epochs or epochs_for(settings, n)
     model = graph.trained
-    model.compile(_optimizer(per_epoch * epochs, model, settings), loss_of(data.mode), jit_compile=False)
+    optimizer, losses = _optimizer(per_epoch * epochs, model, settings), [loss_of(data.mode) for _ in graph.weights]
+    model.compile(optimizer, losses, loss_weights=list(graph.weights), jit_compile=False)
     with bfloat16_products() if settings.precision == "bfloat16" else nullcontext():
         for epoch in range(epochs):
             for step, rows in enumerate(np.array_split(rng.permutation(n), per_epoch)):
                 pooled = len(model.inputs) > 2
                 inputs, y = lesson(data, np.sort(rows), scaling, settings, rng, pooled=pooled, teacher=teacher)
-                model.train_on_batch(inputs, y)
+                model.train_on_batch(inputs, [y] * len(losses))
                 progress(epoch * per_epoch + step + 1, epochs * per_epoch)
             if after_epoch(epoch + 1):
                 break

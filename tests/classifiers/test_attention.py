@@ -14,7 +14,7 @@ from classifiers.networks import attention, training
 from classifiers.networks.attention import fit_core, settings_for
 from classifiers.networks.attention_graph import _normalised_dense, _SelfAttention, average
 from classifiers.networks.keras_head import InputScaling
-from classifiers.networks.training import AttentionSettings, lesson
+from classifiers.networks.training import AttentionSettings, lesson, train
 from embeddings import mapped
 from ingest.errors import UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
@@ -33,6 +33,7 @@ HYBRID = {
     "output_spread": 0.15,
     "batch_norm": True,
     "mix_pooled": 0.5,
+    "apart": 0.5,
     "input_dropout": 0.0,
 }
 FAMILY: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -227,6 +228,40 @@ def test_batch_norm_by_the_moments_of_the_inputs_is_batch_norm() -> None:
 @pytest.mark.tensorflow
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize(("apart", "weights"), [(0.0, (1,)), (0.5, (0.5, 0.25, 0.25)), (1.0, (0, 0.5, 0.5))])
+def test_branches_apart_are_taught_one_by_one(apart: float, weights: tuple[float, ...]) -> None:
+    """The loss is the share of what their mean says, and of what each says; the head remains their mean."""
+    from classifiers.networks.attention_graph import build_graph
+
+    data, rng = make_data("multi", n=24), np.random.default_rng(0)
+    settings = AttentionSettings(
+        branches=("multihead", "decision"), hidden=8, width=8, dropout=0.0, input_dropout=0.0, apart=apart
+    )
+    graph = build_graph(data.spec.dim, 3, settings, mix_pooled=False)
+    assert graph.weights == pytest.approx(weights)
+    x = [InputScaling.of(data.vectors, data.mask).apply(data.vectors, data.mask), data.mask]
+    said = graph.trained(x, training=True)
+    said = [np.asarray(one) for one in (said if isinstance(said, list) else [said])]
+    np.testing.assert_allclose(graph.core(x)[0], said[0], atol=1e-5)
+    if apart:
+        np.testing.assert_allclose(said[0], np.mean(said[1:], axis=0), atol=1e-5)
+        assert not np.allclose(said[1], said[2])
+
+    def loss(logits: Any) -> float:
+        return float(np.mean(np.logaddexp(0, logits) - data.targets * logits))
+
+    expected = sum(weight * loss(logits) for weight, logits in zip(weights, said, strict=True))
+    still = replace(settings, learning_rate=1e-12, epochs=1, min_steps=1, batch=24, mixup=0.0)
+    losses: list[float] = []
+    step = graph.trained.train_on_batch
+    graph.trained.train_on_batch = lambda *batch: losses.append(np.ravel(step(*batch))[0])
+    train(graph, data, InputScaling.of(data.vectors, data.mask), still, rng)
+    assert losses == [pytest.approx(expected, rel=1e-4)]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_head_of_several_networks_is_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     data, told, kept = make_data(n=24), [], []
     scaling, settings = InputScaling.of(data.vectors, data.mask), AttentionSettings(networks=3, epochs=1, min_steps=2)
@@ -287,6 +322,7 @@ def test_settings_come_from_the_recipe_then_the_row_then_the_user() -> None:
         ({"networks": 0}, "1 or more, got 0"),
         ({"hidden": 0}, "1 or more, got 0"),
         ({"dropout": 1.0}, "0 to 0.99, got 1"),
+        ({"apart": 1.5}, "0 to 1, got 1.5"),
         ({"output_spread": 0.0}, "0.001 or more, got 0"),
         ({"widht": 3}, "no such"),
     ],
