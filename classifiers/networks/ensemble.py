@@ -5,7 +5,7 @@ head is a single head whose targets are blended with what an ensemble says of th
 included: it costs the ensemble's training and then some, and is as small and quick as one head afterwards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from classifiers.networks.training import Teacher, part_of
 from embeddings.tf import import_keras
 from ingest.errors import UsageError
 
-__all__ = ["EnsembleSettings", "fit", "load"]
+__all__ = ["EnsembleSettings", "fit", "fit_members", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +47,58 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
         UsageError: a member that is not of the attention family, or no member.
     """
     settings = make_settings(EnsembleSettings, row, changes)
-    family = [_member_row(name) for name in settings.members]
-    if not family:
-        raise UsageError("--set members: needs one head or more, got none; for example members=['attention']")
+    pupil_row = _member_row(settings.pupil, "pupil") if settings.distil else None
     scaling = InputScaling.of(data.vectors, data.mask)
-    parts = len(family) + settings.distil
-    cores = []
-    for i, member in enumerate(family):
-        given = settings_for(member, _own(settings.epochs), data)
-        trained, _ = fit_core(data, scaling, given, seed + i, progress=part_of(progress, i, parts))
-        cores.append(trained)
-    core = average(cores, data.spec.dim)
-    if settings.distil:
-        pupil_row = _member_row(settings.pupil)
-        given = settings_for(pupil_row, _own(settings.pupil_epochs), data)
-        given = replace(given, taught=settings.taught)
+    n, parts = len(settings.members), len(settings.members) + settings.distil
+    own = {"epochs": settings.epochs} if settings.epochs else {}
+    core = fit_members(
+        settings.members,
+        data,
+        scaling,
+        own,
+        seed=seed,
+        progress=lambda done, total: progress(done * n, total * parts),
+    )
+    if pupil_row:
+        own = {"networks": 1} | ({"epochs": settings.pupil_epochs} if settings.pupil_epochs else {})
+        given = replace(settings_for(pupil_row, own, data), taught=settings.taught)
         teacher = _teacher(core, data.mode)
-        told = part_of(progress, len(family), parts)
-        core, _ = fit_core(data, scaling, given, seed + len(family), progress=told, teacher=teacher)
+        core, _ = fit_core(data, scaling, given, seed + n, progress=part_of(progress, n, parts), teacher=teacher)
     return FittedKeras(core, scaling, data.spec, data.mode, asdict(settings))
 
 
-def _own(epochs: int) -> dict[str, int]:
-    """A member's settings over its recipe's: one network, for it is the ensemble that is their mean."""
-    return {"networks": 1} | ({"epochs": epochs} if epochs else {})
+def fit_members(
+    names: Sequence[str],
+    data: TrainingData,
+    scaling: InputScaling,
+    changes: Mapping[str, Any],
+    *,
+    seed: int,
+    progress: Progress,
+    setting: str = "members",
+) -> Any:
+    """One core, the mean of those of heads of the family, each trained with a seed of its own.
+
+    Args:
+        names: rows of the table of heads. changes: of each one's settings over its recipe's.
+        setting: what the names are a setting of, for messages.
+    Raises:
+        UsageError: a name that is not of the attention family.
+    """
+    family = [_member_row(name, setting) for name in names]
+    cores = []
+    for i, member in enumerate(family):
+        given = settings_for(member, {"networks": 1, **changes}, data)
+        told = part_of(progress, i, len(family))
+        cores.append(fit_core(data, scaling, given, seed + i, progress=told)[0])
+    return average(cores, data.spec.dim) if len(cores) > 1 else cores[0]
 
 
-def _member_row(name: str) -> HeadRow:
+def _member_row(name: str, setting: str) -> HeadRow:
     row = head_row(name)
     if row.module != "classifiers.networks.attention":
         raise UsageError(
-            f"--set members: takes heads of the attention family, got {name!r}; "
+            f"--set {setting}: takes heads of the attention family, got {name!r}; "
             "choose of attention, decision, decision-multi, feature, multihead, transformer"
         )
     return row

@@ -1,9 +1,9 @@
 """Learns every label of the store, then reads your classes off: rows that have none of them teach much too.
 
-A *generalist*, the head `attention`, learns all frequent labels of the store side by side, each against the rest. Where
-exactly one class is the answer ("single"), *specialists*, heads `decision` that learn from the rows of the classes
-alone, have their say too: the scores are a blend of both. `known` is the generalist's, 1 - prod(1 - p) over the
-classes, for it has seen what else there is.
+A *generalist*, the head `attention` or the mean of several heads, learns all frequent labels of the store side by side,
+each against the rest. Where exactly one class is the answer ("single"), *specialists*, heads `decision` that learn from
+the rows of the classes alone, have their say too: the scores are a blend of both. `known` is the generalist's,
+1 - prod(1 - p) over the classes, for it has seen what else there is.
 
 Source: Caruana, "Multitask learning" (1997).
 """
@@ -17,6 +17,7 @@ import numpy as np
 
 from classifiers.heads import HEADS, HeadRow, Progress, TrainingData, make_settings
 from classifiers.networks.attention import fit_core, settings_for
+from classifiers.networks.ensemble import fit_members
 from classifiers.networks.keras_head import FittedGraph, Floats, InputScaling, load, scaled_inputs
 from embeddings.tf import import_keras
 
@@ -31,8 +32,8 @@ class WideSettings:
     """How the wide head is built and trained.
 
     min_rows: labels of fewer rows are not learned.
-    hidden, epochs: of the generalist; 0 for what `attention` takes for so many rows and labels.
-    generalists: how many, one after the other, whose mean is the generalist.
+    hidden, epochs: of the generalist; 0 for what its head takes for so many rows and labels.
+    generalists: rows of the table of heads, of the attention family, whose mean is the generalist.
     specialists: how many; 0 leaves the scores to the generalist.
     blend: the generalist's part in the scores, 0 to 1.
     prior: exponent of the classes' frequency that is divided out of the scores: 0 for the most rows right, 1 for
@@ -42,7 +43,7 @@ class WideSettings:
     min_rows: int = 5
     hidden: int = 0
     epochs: int = 0
-    generalists: int = 1
+    generalists: tuple[str, ...] = ("attention",)
     specialists: int = 2
     blend: float = 0.5
     prior: float = 0.7
@@ -71,12 +72,13 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     labels = lessons(data, settings.min_rows)
     own = {name: value for name in ("hidden", "epochs") if (value := getattr(settings, name))}
     everything = replace(data, targets=labels, mode="multi")
-    own |= {"networks": settings.generalists, "output_bias": _mean_log_odds(labels)}
-    general = settings_for(HEADS["attention"], own, everything)
+    own |= {"output_bias": _mean_log_odds(labels)}
     n = settings.specialists if data.mode == "single" else 0
     ends = np.linspace(GENERALISTS_SHARE if n else 1.0, 1.0, n + 1)
     told = _part(progress, 0.0, ends[0])
-    generalist, _ = fit_core(everything, scaling, general, seed, progress=told)
+    generalist = fit_members(
+        settings.generalists, everything, scaling, own, seed=seed, progress=told, setting="generalists"
+    )
     specialists = []
     theirs = data.select(np.flatnonzero(has_class)) if n else data
     for i in range(n):

@@ -9,8 +9,11 @@ import pytest
 
 from classifiers.bundle import load_bundle, save_bundle
 from classifiers.heads import TrainingData, fit_head
+from classifiers.networks import ensemble
+from classifiers.networks.attention_graph import average
 from classifiers.networks.wide import lessons
 from classifiers.train import TrainSettings, evaluate, train
+from ingest.errors import UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 from tests.classifiers.test_train import with_strangers
 
@@ -70,6 +73,22 @@ def test_without_background_it_gives_none_and_without_specialists_the_generalist
     assert said.patch_scores is not None
     np.testing.assert_allclose(said.attention.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(said.scores.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_the_generalist_is_the_mean_of_the_heads_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, told, kept = data_of(make_table(30).mids, CLASSES), [], []
+    names = ("decision", "feature", "transformer")
+    monkeypatch.setattr(ensemble, "average", lambda cores, dim: kept.extend(cores) or average(cores, dim))
+    changes = {"hidden": 16, "epochs": 1, "generalists": names, "specialists": 1}
+    head = fit_head("wide", rows, 0, changes=changes, progress=lambda done, total: told.append(done / total))
+    assert len(kept) == 3
+    assert head.settings["generalists"] == names
+    assert told == sorted(told) and told[-1] == 1
+    np.testing.assert_allclose(head.predict(rows.vectors, rows.mask).scores.sum(axis=1), 1, atol=1e-5)
+    with pytest.raises(UsageError, match=r"--set generalists: .*attention family, got 'svc'"):
+        fit_head("wide", rows, 0, changes={"generalists": ("svc",)})
 
 
 def test_background_of_all_takes_relatives_too() -> None:
