@@ -1,4 +1,4 @@
-"""Keeps the connection of streamlit-webrtc in step with the browser's, where load lets the two fall apart. Pure.
+"""Keeps the connection of streamlit-webrtc in step with the browser's, where load lets the two fall apart.
 
 Its frame tells its state (idle, an offer, playing) as the value of a component, and Streamlit tells a script only the
 latest value. A browser whose connection broke off goes idle and makes a new offer within a second. A script that is

@@ -1,6 +1,6 @@
 """Support vector machines with an RBF kernel, one class against the rest, on pooled patches; calibrated by Platt.
 
-A shallow head like the others (`shallow.py`), but for its search: C and gamma share one matrix of distances a fold.
+A shallow head like the others (`head.py`), but for its search: C and gamma share one matrix of distances a fold.
 """
 
 import logging
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from classifiers.heads import HeadRow, Progress, TrainingData, make_settings
-from classifiers.shallow.head import Folds, calibrated, inner_folds, load, splits_of
+from classifiers.shallow.fitting import Folds, calibrated, inner_folds, splits_of
 from classifiers.shallow.head import fit as fit_shallow
+from classifiers.shallow.head import load
 from classifiers.shallow.light import squared_distances
 from classifiers.shallow.machines import FittedMachines, Machines
 from classifiers.shallow.pooling import Floats, pool

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.shallow import head as shallow
-from classifiers.shallow import svc
+from classifiers.shallow import choosing, svc
 from classifiers.shallow.families import FAMILIES
 from classifiers.shallow.light import trees_score
 from classifiers.shallow.machines import FittedMachines
@@ -199,9 +198,9 @@ def test_pooling_and_parameters_are_chosen_out_of_fold() -> None:
 
 def test_a_large_problem_is_searched_in_part_and_learnt_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(shallow, "SEARCH_ROWS", 40)
-    monkeypatch.setattr(shallow, "SEARCH_CLASSES", 2)
-    monkeypatch.setattr(shallow, "inner_score", lambda data, scores: seen.append(data.targets.shape) or 0.5)
+    monkeypatch.setattr(choosing, "SEARCH_ROWS", 40)
+    monkeypatch.setattr(choosing, "SEARCH_CLASSES", 2)
+    monkeypatch.setattr(choosing, "inner_score", lambda data, scores: seen.append(data.targets.shape) or 0.5)
     head = fit("logistic", make_data("multi", n=90))
     assert seen == [(40, 2)]
     unseen = make_data("multi", seed=1)
