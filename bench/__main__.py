@@ -8,7 +8,7 @@ import sys
 from bench.result import Result, table
 
 BENCHES = (
-    "speed", "precision", "embed", "vggish", "features", "memory", "growth", "ingest", "live", "page", "api",
+    "speed", "precision", "embed", "vggish", "features", "memory", "growth", "ingest", "live", "page", "api", "calls",
     "train", "leak", "scale_model",
 )  # fmt: skip
 

@@ -109,7 +109,7 @@ class Workers:
             if not isinstance(first, _Turn):
                 return first
             turns = [first]
-            encoder, most = first.scoring.encoder, _windows_at_once(first.scoring.encoder)
+            encoder, most = first.scoring.encoder, windows_at_once(first.scoring.encoder)
             for work in list(self._queue) if most > 1 else ():
                 if len(turns) < most and isinstance(work, _Turn) and work.scoring.encoder is encoder:
                     self._queue.remove(work)
@@ -117,7 +117,7 @@ class Workers:
             return turns
 
 
-def _windows_at_once(encoder: Encoder) -> int:
+def windows_at_once(encoder: Encoder) -> int:
     """How many windows fill one call of the encoder."""
     patches = max(1, int((encoder.spec.window_s - encoder.spec.patch_s) / encoder.spec.hop_s) + 1)
     return max(1, -(-encoder.batch_patches // patches))
