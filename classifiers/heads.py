@@ -64,14 +64,13 @@ HEADS: dict[str, HeadRow] = {
     row.name: row
     for row in (
         _keras("attention", "the best single attention head for so many rows and classes"),
+        _keras("transformer", "as attention, where patches look at each other first", self_attention=8),
         _keras("decision", "every patch votes for every class, and says how much its vote counts",
                branches=("decision",)),
         _keras("decision-multi", "the same at each of two layers", branches=("decision",), depth=2, every_depth=True),
         _keras("feature", "weights over the patches for each hidden unit", branches=("feature",)),
         _keras("multihead", "four sets of weights over the patches, one layer behind them", branches=("multihead",)),
-        _keras("transformer", "patches look at each other before they vote", branches=("decision",),
-               self_attention=8),
-        _keras("ensemble", "three attention heads in one graph, their logits averaged", "ensemble"),
+        _keras("ensemble", "an attention head and a transformer in one graph, their logits averaged", "ensemble"),
         _keras("distilled", "one attention head taught by an ensemble", "ensemble", distil=True),
         _keras("wide", "learns every label of the store, then reads your classes off", "wide",
                knows_background=True),

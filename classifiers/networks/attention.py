@@ -45,7 +45,7 @@ RECIPES = (
             "input_dropout": 0.0,
             "output_bias": -5.0,
             "output_spread": 0.15,
-            "epochs": 22,
+            "epochs": 28,
             "batch": 500,
             "max_steps": 12_000,
             "learning_rate": 2e-3,

@@ -32,7 +32,7 @@ class EnsembleSettings:
     epochs, pupil_epochs: of members and pupil; 0 for what they would have on their own.
     """
 
-    members: tuple[str, ...] = ("attention", "attention", "transformer")
+    members: tuple[str, ...] = ("attention", "transformer")
     distil: bool = False
     pupil: str = "attention"
     taught: float = 0.7
