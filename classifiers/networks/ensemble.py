@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.heads import HeadRow, Progress, TrainingData, head_row, make_settings
+from classifiers.heads import HEADS, HeadRow, Progress, TrainingData, make_settings
 from classifiers.networks.attention import fit_core, settings_for
 from classifiers.networks.attention_graph import average
 from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, Mask, load
@@ -95,13 +95,12 @@ def fit_members(
 
 
 def _member_row(name: str, setting: str) -> HeadRow:
-    row = head_row(name)
-    if row.module != "classifiers.networks.attention":
+    family = {row.name: row for row in HEADS.values() if row.module == "classifiers.networks.attention"}
+    if name not in family:
         raise UsageError(
-            f"--set {setting}: takes heads of the attention family, got {name!r}; "
-            "choose of attention, decision, decision-multi, feature, multihead, transformer"
+            f"--set {setting}: takes heads of the attention family, got {name!r}; choose of {', '.join(family)}"
         )
-    return row
+    return family[name]
 
 
 def _teacher(core: Any, mode: str) -> Teacher:
