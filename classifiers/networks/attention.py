@@ -92,12 +92,21 @@ def fit_core(
     progress: Progress,
     teacher: Teacher | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """A trained core, and what it chose: with `patience` the number of epochs, on a fifth of the sources."""
+    """A trained core, and what it chose: with `patience` the number of epochs, on a fifth of the sources.
+
+    Raises:
+        UsageError: `patience`, and rows of one source only.
+    """
     import_keras().utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     epochs, chosen = None, {}
     if settings.patience:
         fifth = grouped_folds(data.targets, data.sources, 5, rng) == 0
+        if fifth.all():
+            raise UsageError(
+                "--set patience: holds out a fifth of the recordings, and a training part has one only; leave it out, "
+                "or add sounds of other recordings"
+            )
         learn, held_out = data.select(np.flatnonzero(~fifth)), data.select(np.flatnonzero(fifth))
         trial = _graph(data, settings)
         epochs = best_epochs(trial, learn, held_out, scaling, settings, rng=rng, teacher=teacher, progress=progress)
