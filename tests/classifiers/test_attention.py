@@ -328,6 +328,17 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], complaint:
         settings_for(HEADS["attention"], changes, make_data(n=6))
 
 
+def test_patches_look_at_each_other_where_they_are_few() -> None:
+    rows, settings = make_data(n=6), {"self_attention": 4}
+    longest = replace(rows, mask=np.ones((6, 500), bool))
+    assert settings_for(HEADS["transformer"], {}, longest).self_attention == 8
+    spectrogram = replace(rows, mask=np.ones((6, 998), bool))
+    assert not settings_for(HEADS["attention"], {}, spectrogram).self_attention
+    for head, changes in (("transformer", {}), ("attention", settings)):
+        with pytest.raises(UsageError, match=rf"--head {head}: .* up to 998; use attention .* --head cnn"):
+            settings_for(HEADS[head], changes, spectrogram)
+
+
 @pytest.mark.parametrize("name", ["svc", "nobody"])
 def test_an_ensemble_takes_heads_of_the_family_only(name: str) -> None:
     with pytest.raises(UsageError, match=f"--set members: .*attention family, got '{name}'"):
