@@ -391,9 +391,12 @@ def _over_patches(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _for_each_class(weights: Tensor, n_classes: int) -> Tensor:
-    """Weights that no class has to itself: their mean, the same for all classes."""
+    """Weights that no class has to itself: their mean, the same for all classes.
+
+    `ops.repeat` would do too, but TensorFlow complains of its graph, aloud, whenever such a head is saved.
+    """
     ops = import_keras().ops
-    return ops.repeat(ops.mean(weights, axis=-1, keepdims=True), n_classes, axis=-1)
+    return ops.tile(ops.mean(weights, axis=-1, keepdims=True), (1, 1, n_classes))
 
 
 def _mean(values: list[Tensor]) -> Tensor:

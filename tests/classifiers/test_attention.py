@@ -12,10 +12,11 @@ import pytest
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
 from classifiers.networks import attention, training
 from classifiers.networks.attention import fit_core, settings_for
-from classifiers.networks.attention_graph import _normalised_dense, _SelfAttention, average, build_graph
+from classifiers.networks.attention_graph import _for_each_class, _normalised_dense, _SelfAttention, average, build_graph
 from classifiers.networks.keras_head import InputScaling
 from classifiers.networks.training import AttentionSettings, lesson, train
 from embeddings import mapped
+from embeddings.tf import import_keras, to_litert
 from ingest.errors import UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 
@@ -132,6 +133,15 @@ def test_self_attention_is_keras_own_with_the_same_weights() -> None:
     weights = [w for layer in (ours._asks, ours._offers, ours._gives, ours._out) for w in layer.get_weights()]
     theirs.set_weights([np.reshape(w, v.shape) for w, v in zip(weights, theirs.weights, strict=True)])
     np.testing.assert_allclose(seen, theirs(hidden, hidden, attention_mask=mask[:, None]), atol=1e-5)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_head_without_weights_for_each_class_is_saved_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    weights = import_keras().Input(batch_shape=(1, 5, 4))
+    to_litert(import_keras().Model([weights], _for_each_class(weights, 3)))
+    assert "NodeDef" not in capfd.readouterr().err
 
 
 @pytest.mark.tensorflow
