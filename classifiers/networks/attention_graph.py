@@ -109,7 +109,7 @@ def build_graph(dim: int, n_classes: int, settings: GraphSettings, *, mix_pooled
         what = repr(unknown[0]) if settings.branches else "none"
         raise UsageError(f"--set branches: takes some of {', '.join(BRANCHES)}, got {what}; correct it")
     if len(set(settings.branches)) < len(settings.branches):
-        raise UsageError(f"--set branches: takes each once, got {', '.join(settings.branches)}; leave out what is twice")
+        raise UsageError(f"--set branches: takes each once, got {', '.join(settings.branches)}; leave one out")
     keras = import_keras()
     layers, ops = keras.layers, keras.ops
 

@@ -12,7 +12,13 @@ import pytest
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
 from classifiers.networks import attention, training
 from classifiers.networks.attention import fit_core, settings_for
-from classifiers.networks.attention_graph import _for_each_class, _normalised_dense, _SelfAttention, average, build_graph
+from classifiers.networks.attention_graph import (
+    _for_each_class,
+    _normalised_dense,
+    _SelfAttention,
+    average,
+    build_graph,
+)
 from classifiers.networks.keras_head import InputScaling
 from classifiers.networks.training import AttentionSettings, lesson, train
 from embeddings import mapped
