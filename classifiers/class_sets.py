@@ -197,12 +197,13 @@ def _refuse_never_alone(class_set: ClassSet, values: npt.NDArray[np.float32]) ->
     """
     if class_set.mode == "multi":
         return
-    alone = values[values.sum(axis=1) == 1].any(axis=0)
-    if together := [name for name, has, by_itself in zip(class_set.names, values.any(axis=0), alone, strict=True)
-                    if has and not by_itself]:  # fmt: skip
+    alone = np.flatnonzero(values[values.sum(axis=1) == 1].any(axis=0))
+    together = np.setdiff1d(np.flatnonzero(values.any(axis=0)), alone)
+    if len(together):
+        named = _some([class_set.names[int(c)] for c in together])
         raise UsageError(
-            f"--classes: rows with {_some(together)} all have another of the classes too, and here a row has exactly "
-            'one; leave the class out, or name a .toml file of the classes with mode = "multi"'
+            f"--classes: rows with {named} all have another of the classes too, and here a row has exactly one; leave "
+            'the class out, or name a .toml file of the classes with mode = "multi"'
         )
 
 
