@@ -13,7 +13,7 @@ from typing import Any
 
 from ingest.files import atomic_path
 from ingest.labels import display_name
-from ingest.ledger import Ledger, Row, State
+from ingest.ledger import Ledger, Row, State, telling_damage
 from ingest.manifest import MANIFEST
 from ingest.outcomes import BY_NAME
 from ingest.segments import StrongEvent
@@ -76,8 +76,13 @@ class Availability:
         return self.states[State.DONE]
 
 
+@telling_damage()
 def survey(ledger: Ledger, *, newest: int = 10) -> Availability:
-    """Read it all off the ledger; it may be written to meanwhile."""
+    """Read it all off the ledger; it may be written to meanwhile.
+
+    Raises:
+        FormatError: a row of the ledger is damaged.
+    """
     states, rate = ledger.counts(), _rate_per_hour(ledger)
     pending = states[State.PENDING] + states[State.RUNNING] + states[State.WAITING]
     sums = ledger.query("SELECT total(bytes_read), total(file_bytes), total(duration_s) FROM segments")[0]
@@ -109,6 +114,8 @@ def fingerprint(ledger: Ledger) -> str:
 def _coverage(ledger: Ledger, name: str, table: str) -> dict[str, tuple[int, int]]:
     """(available, requested) for each value of the column `name` of `table`."""
     rows = ledger.query(f"SELECT {name}, sum(state = 'done'), count(*) FROM {table} GROUP BY {name} ORDER BY {name}")
+    if wrong := [row[0] for row in rows if type(row[0]) is not str]:
+        raise TypeError(f"{name} {wrong[0]!r:.80}")
     return {value: (had, asked) for value, had, asked in rows}
 
 
@@ -186,6 +193,7 @@ def write_report(survey: Availability, folder: Path, title: str) -> Path:
     return folder / REPORT
 
 
+@telling_damage()
 def write_manifest(ledger: Ledger) -> Path:
     """`manifest.parquet` anew from what is done; in constant memory, so that two million rows are no trouble.
 

@@ -13,11 +13,13 @@ process writes: it holds the folder's lock. Only one thread uses a `Ledger`.
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from ingest.ledger_file import FILE_NAME, State, connect, lock_folder
@@ -286,8 +288,9 @@ class Ledger:
     def counts(self, *, this_run: bool = False) -> dict[State, int]:
         """Segments in each state; every state is there."""
         where = f"WHERE run = {self.run}" if this_run else ""
-        found = dict(self._db.execute(f"SELECT state, count(*) FROM segments {where} GROUP BY state").fetchall())
-        return {state: found.get(state, 0) for state in State}
+        found = self._db.execute(f"SELECT state, count(*) FROM segments {where} GROUP BY state").fetchall()
+        with telling_damage():
+            return dict.fromkeys(State, 0) | {State(state): count for state, count in found}
 
     def next_attempt(self) -> float | None:
         """When the first waiting segment of this run is due."""
@@ -347,34 +350,47 @@ class Ledger:
             )
 
 
+_KINDS = {name: kind for name, kind in get_type_hints(Row).items() if name not in ("segment", "state")}
+
+
 def _row(found: sqlite3.Row) -> Row:
-    try:
-        values = {name: found[name] for name in Row.__slots__ if name != "segment"}
+    with telling_damage():
         segment = Segment(found["youtube_id"], found["start_s"], found["end_s"], tuple(json.loads(found["mids"])))
-        if not (
-            type(segment.youtube_id) is str
-            and type(segment.start_s) is type(segment.end_s) is float
-            and all(type(mid) is str for mid in segment.mids)
-        ):
-            raise TypeError(f"{segment!r:.80}")
-        return Row(segment=segment, **{**values, "state": State(values["state"])})
-    except _DAMAGE as error:
-        raise _damaged(error) from error
+        values = {name: found[name] for name in _KINDS}
+        times = (segment.start_s, segment.end_s)
+        if segment.key != found["key"] or not all(type(time) is float for time in times):
+            raise ValueError(f"{segment!r:.80}")
+        if not all(type(mid) is str for mid in segment.mids):
+            raise ValueError(f"{segment!r:.80}")
+        for name, kind in _KINDS.items():
+            if not isinstance(values[name], kind):
+                raise TypeError(f"{name} {values[name]!r:.80}")
+        if not all(math.isfinite(value) for value in (*times, *values.values()) if isinstance(value, float)):
+            raise ValueError("a time that is not finite")
+        state = State(found["state"])
+        if state is State.DONE and None in (values["path"], values["sha256"]):
+            raise ValueError(f"{segment.key} is done without a file")
+        return Row(segment=segment, state=state, **values)
 
 
 def _events(text: Any) -> list[StrongEvent]:
-    try:
+    with telling_damage():
         events = [StrongEvent(*event) for event in json.loads(text)]
         if not all(type(e.start_s) is type(e.end_s) is float and type(e.mid) is str for e in events):
             raise TypeError(f"{events!r:.80}")
-    except _DAMAGE as error:
-        raise _damaged(error) from error
-    return events
+        return events
 
 
-_DAMAGE = (ValueError, TypeError, IndexError, RecursionError)
-"""What comes of a value that SQLite keeps and that no run wrote."""
+@contextmanager
+def telling_damage() -> Iterator[None]:
+    """Around work on values of the ledger: what comes of one that SQLite keeps and that no run wrote is said so.
 
-
-def _damaged(error: Exception) -> FormatError:
-    return FormatError(f"{FILE_NAME}: a row is damaged ({error}); move the file away, finished audio is adopted again")
+    Raises:
+        FormatError: a value of another type, or out of its range.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, IndexError, RecursionError, OverflowError) as error:
+        raise FormatError(
+            f"{FILE_NAME}: a row is damaged ({error}); move the file away, finished audio is adopted again"
+        ) from error

@@ -51,6 +51,10 @@ _UPGRADES = {
 """What makes a ledger of this version one of the next."""
 
 
+_UNREADABLE = (sqlite3.OperationalError, sqlite3.IntegrityError, OverflowError, UnicodeDecodeError)
+"""An integrity error, too: a row that a run writes fits the rules, unless what it lies on does not."""
+
+
 class _Translating:
     """Calls of SQLite whose errors come out as one of ours: a damaged file, or a disk without room."""
 
@@ -61,7 +65,7 @@ class _Translating:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (sqlite3.OperationalError, OverflowError)) or type(error) is sqlite3.DatabaseError:
+        if isinstance(error, _UNREADABLE) or type(error) is sqlite3.DatabaseError:
             raise FormatError(
                 f"{self.path}: cannot be read or written ({error}); make room if the disk is full, else move it away: "
                 "finished audio is adopted again"
@@ -136,7 +140,7 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         connection.close()
         raise UsageError(f"{path}: cannot be written ({error}); check that its folder may be and has room") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         connection.close()
         raise FormatError(f"{path} is not a ledger ({error}); move it away, finished audio is adopted again") from error
     except BaseException:

@@ -326,7 +326,7 @@ def sqlite_value(data: bytes, rng: Random) -> bytes:
                     statement = (f"UPDATE OR IGNORE {table} SET {column} = ? WHERE abs(random()) % 2 = 0", (odd,))
             db.execute(*statement)
             db.commit()
-        except (sqlite3.Error, IndexError, re.error):
+        except (sqlite3.Error, IndexError, UnicodeDecodeError, re.error):
             pass  # damaged by an earlier mutation
         finally:
             db.close()

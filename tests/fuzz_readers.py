@@ -486,7 +486,7 @@ def ledger_seeds(folder: Path) -> list[bytes]:
 
 
 def read_ledger(data: bytes, folder: Path) -> None:
-    from ingest.availability import survey, write_manifest
+    from ingest.availability import markdown, survey, write_manifest
     from ingest.ledger import Ledger, State
     from ingest.ledger_file import FILE_NAME
 
@@ -498,7 +498,7 @@ def read_ledger(data: bytes, folder: Path) -> None:
         assert all(isinstance(n, int) for n in counts.values())
         for row in ledger.rows():
             assert isinstance(row.state, State) and isinstance(row.segment.key, str)
-        survey(ledger)
+        markdown(survey(ledger), "it")
     with Ledger.open(place) as ledger:
         ledger.release_running()
         ledger.claim(NOW + 100)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ingest.availability import markdown, survey, write_manifest
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from ingest.ledger import FILE_NAME, AudioFile, Ledger, State
 from ingest.naming import audio_path
@@ -169,11 +171,41 @@ def test_damaged_events_are_named(tmp_path: Path, events: str) -> None:
         ledger.strong(["-id_0000000"])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'null'", "split = x'ff'", "mids = '[1]'", "mids = '['", "start_s = 'x'", "start_s = 9e999",
+        "start_s = 1.0", "finished_at = 'x'", "finished_at = 9e999, started_at = 1.0", "path = x'00'", "path = NULL",
+        "duration_s = '{}'", "duration_s = 9e999", "sample_rate = 1.5", "sha256 = NULL", "text = x'ff'",
+        "bytes_read = 'x'", "bytes_read = 9e999", "key = 'other'",
+    ],
+)  # fmt: skip
+def test_a_value_that_no_run_wrote_is_damage(tmp_path: Path, change: str) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.request(segments(2), split="eval", now=0.0)
+        first = ledger.claim(1.0)
+        assert first
+        file = AudioFile("audio/a.flac", 9, "0" * 64, 10.0, 16_000)
+        ledger.done(first.segment.key, file, bytes_read=9, versions="x", now=2.0)
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        db.execute(f"UPDATE segments SET {change} WHERE state = 'done'")
+    db.close()
+    with Ledger.open(tmp_path) as ledger:
+        with suppress(FormatError):
+            markdown(survey(ledger), "it")
+        with pytest.raises(FormatError, match=r"ledger\.sqlite: .*move .*away"):
+            list(ledger.rows())
+            ledger.counts()
+            ledger.claim(9.0)
+            write_manifest(ledger)
+
+
 def test_the_database_itself_refuses_what_cannot_be(tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         ledger.request(segments(1), split="", now=0)
         for change in ("state = 'lost'", "state = 'done'", "state = 'waiting'", "state = 'gone'"):
-            with pytest.raises(sqlite3.IntegrityError):
+            with pytest.raises(FormatError, match="CHECK constraint failed"):
                 ledger.query(f"UPDATE segments SET {change}")
 
 
