@@ -346,7 +346,7 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], complaint:
 
 def test_patches_look_at_each_other_where_they_are_few() -> None:
     rows, settings = make_data(n=6), {"self_attention": 4}
-    longest = replace(rows, mask=np.ones((6, 500), bool))
+    longest = replace(rows, mask=np.ones((6, 600), bool))
     assert settings_for(HEADS["transformer"], {}, longest).self_attention == 8
     spectrogram = replace(rows, mask=np.ones((6, 998), bool))
     assert not settings_for(HEADS["attention"], {}, spectrogram).self_attention
