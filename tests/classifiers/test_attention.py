@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.networks import attention, training
+from classifiers.networks import attention, ensemble, training
 from classifiers.networks.attention import fit_core, settings_for
 from classifiers.networks.attention_graph import (
     _for_each_class,
@@ -353,6 +353,15 @@ def test_patches_look_at_each_other_where_they_are_few() -> None:
     for head, changes in (("transformer", {}), ("attention", settings)):
         with pytest.raises(UsageError, match=rf"--head {head}: .* up to 998; use attention .* --head cnn"):
             settings_for(HEADS[head], changes, spectrogram)
+
+
+def test_members_and_pupil_are_refused_before_any_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "fit_core", lambda *args, **how: pytest.fail("trained"))
+    spectrogram = replace(make_data(n=6), vectors=np.zeros((6, 998, 12), np.uint8), mask=np.ones((6, 998), bool))
+    given = {"members": ["attention", "transformer"]}, {"members": ["attention"], "pupil": "transformer"}
+    for head, changes in zip(("ensemble", "distilled"), given, strict=True):
+        with pytest.raises(UsageError, match=r"--head transformer: .* up to 998"):
+            fit_head(head, spectrogram, 0, changes=changes)
 
 
 @pytest.mark.parametrize("name", ["svc", "nobody"])
