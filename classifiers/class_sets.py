@@ -122,6 +122,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     support = targets.values.sum(axis=0)
     empty = [name for name, n in zip(class_set.names, support, strict=True) if n == 0]
     if empty and (need_all or len(empty) == len(support)):
+        _refuse_never_alone(class_set, values)
         missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else _some(empty)
         raise UsageError(
             f"--classes: no row has {missing} (of {len(labels):,} rows, {_labels_in_words(labels)}); "
@@ -186,6 +187,24 @@ def rows_of_strangers(
 def _in_ontology(label: str) -> str:
     """The mid of a label, by itself or by its name; the label where AudioSet has none such."""
     return label if label in load_labels().by_mid else mid_or_none(label) or label
+
+
+def _refuse_never_alone(class_set: ClassSet, values: npt.NDArray[np.float32]) -> None:
+    """Raise UsageError where a row should have one class, and some class has rows, but never without another.
+
+    Args:
+        values: [n, classes], of all rows.
+    """
+    if class_set.mode == "multi":
+        return
+    alone = np.flatnonzero(values[values.sum(axis=1) == 1].any(axis=0))
+    together = np.setdiff1d(np.flatnonzero(values.any(axis=0)), alone)
+    if len(together):
+        named = _some([class_set.names[int(c)] for c in together])
+        raise UsageError(
+            f"--classes: rows with {named} all have another of the classes too, and here a row has exactly one; leave "
+            'the class out, or name a .toml file of the classes with mode = "multi"'
+        )
 
 
 def _balanced(

@@ -191,10 +191,15 @@ def fit_head(
     Args:
         changes: settings of the head that differ from its row's.
     Raises:
-        UsageError: no such head or setting, or data that it cannot learn from.
+        UsageError: no such head or setting, data that it cannot learn from, or a head whose scores are no numbers.
     """
     row = head_row(name)
     fitted: FittedHead = importlib.import_module(row.module).fit(row, data, changes or {}, seed, progress)
+    if not np.isfinite(fitted.predict(data.vectors[:1], data.mask[:1]).scores).all():  # of one row tells of all weights
+        raise UsageError(
+            f"--head {name}: its training diverged, so that its scores are no numbers; give it a smaller learning rate "
+            "with --set, or see that the vectors are of a common size"
+        )
     return fitted
 
 

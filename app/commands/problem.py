@@ -18,6 +18,9 @@ from ingest.errors import UsageError
 if TYPE_CHECKING:
     from classifiers.protocol import Protocol
 
+MAX_SEED = 2**31 - 1
+"""NumPy, scikit-learn and Keras take seeds below 2^32, and those of an ensemble's members are counted on from it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProblemOptions:
@@ -87,7 +90,7 @@ def problem_options(*protocols: "Protocol") -> Decorator[Any]:
         ),
         click.option(
             "--seed",
-            type=click.IntRange(min=0),
+            type=click.IntRange(0, MAX_SEED),
             default=0,
             show_default=True,
             metavar="N",

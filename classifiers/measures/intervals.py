@@ -145,6 +145,9 @@ def interval(
 ) -> Interval | None:
     """The middle `level` of the replicates, moved by how far their mean lies from the rows themselves.
 
+    It always holds what the rows themselves gave: where nearly all replicates are the same, a few odd ones would move
+    it past that.
+
     Args:
         values: [1 + replicates], the rows as they are first; NaN is left out.
         bounds: of the measure.
@@ -156,7 +159,7 @@ def interval(
         return None
     moved = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2]) - (replicates.mean() - values[0])
     low, high = np.clip(moved, *bounds)
-    return float(low), float(high)
+    return min(float(low), float(values[0])), max(float(high), float(values[0]))
 
 
 def _ranked(truth: Flags, scores: Scores, weights: Weights) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -60,18 +60,29 @@ RECIPES = (
 """The last one that fits is taken. The first was chosen on ESC-10 and city10, the second on inner validation parts of
 AudioSet's balanced split, whose clips have two or three of 527 classes; docs/heads.md says what else was tried."""
 
+MOST_LOOKING = 600
+"""Patches of a row that may look at each other: what each thinks of each is 92 MB a head in a batch of 64. Of the
+thousand of a spectrogram a batch took more than 8 GB in training."""
+
 
 def settings_for(row: HeadRow, changes: Mapping[str, Any], data: TrainingData) -> AttentionSettings:
     """The last recipe that these rows are enough for, the row's own settings over it, the user's over both.
 
     Raises:
-        UsageError: a setting that does not exist, or a value that it cannot have.
+        UsageError: a setting that does not exist, a value that it cannot have, or patches too many to look at each
+            other.
     """
     rows, classes = data.targets.shape
     recipe = [recipe for recipe in RECIPES if rows >= recipe.from_rows and classes >= recipe.from_classes][-1]
     settings = make_settings(AttentionSettings, row, {**recipe.settings, **row.settings, **changes})
     if settings.precision not in ("float32", "bfloat16"):
         raise UsageError(f"--set precision: takes float32 or bfloat16, got {settings.precision!r}; choose one")
+    if settings.self_attention and (patches := data.mask.shape[1]) > MOST_LOOKING:
+        raise UsageError(
+            f"--head {row.name}: its patches look at each other, at most {MOST_LOOKING} of them in a row before memory "
+            f"and time run away, and these rows have up to {patches:,}; use attention in its place, or on spectrograms "
+            "--head cnn"
+        )
     return settings
 
 
@@ -92,12 +103,21 @@ def fit_core(
     progress: Progress,
     teacher: Teacher | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """A trained core, and what it chose: with `patience` the number of epochs, on a fifth of the sources."""
+    """A trained core, and what it chose: with `patience` the number of epochs, on a fifth of the sources.
+
+    Raises:
+        UsageError: `patience`, and rows of one source only.
+    """
     import_keras().utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     epochs, chosen = None, {}
     if settings.patience:
         fifth = grouped_folds(data.targets, data.sources, 5, rng) == 0
+        if fifth.all():
+            raise UsageError(
+                "--set patience: holds out a fifth of the recordings, and a training part has one only; leave it out, "
+                "or add sounds of other recordings"
+            )
         learn, held_out = data.select(np.flatnonzero(~fifth)), data.select(np.flatnonzero(fifth))
         trial = _graph(data, settings)
         epochs = best_epochs(trial, learn, held_out, scaling, settings, rng=rng, teacher=teacher, progress=progress)

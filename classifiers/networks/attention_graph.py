@@ -103,11 +103,13 @@ def build_graph(dim: int, n_classes: int, settings: GraphSettings, *, mix_pooled
     """A new network. Imports TensorFlow.
 
     Raises:
-        UsageError: a branch that does not exist, or none.
+        UsageError: a branch that does not exist, one that is named twice, or none.
     """
     if not settings.branches or (unknown := sorted(set(settings.branches) - set(BRANCHES))):
         what = repr(unknown[0]) if settings.branches else "none"
         raise UsageError(f"--set branches: takes some of {', '.join(BRANCHES)}, got {what}; correct it")
+    if len(set(settings.branches)) < len(settings.branches):
+        raise UsageError(f"--set branches: takes each once, got {', '.join(settings.branches)}; leave one out")
     keras = import_keras()
     layers, ops = keras.layers, keras.ops
 
@@ -231,7 +233,7 @@ class _SelfAttention:
     def __init__(self, settings: GraphSettings) -> None:
         layers = import_keras().layers
         heads = settings.self_attention
-        self._units = min(SELF_ATTENTION_UNITS, settings.hidden // heads)
+        self._units = min(SELF_ATTENTION_UNITS, max(1, settings.hidden // heads))
         self._asks, self._offers, self._gives = (
             layers.Dense(heads * self._units, name=f"look_{name}") for name in ("query", "key", "value")
         )
@@ -389,9 +391,12 @@ def _over_patches(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _for_each_class(weights: Tensor, n_classes: int) -> Tensor:
-    """Weights that no class has to itself: their mean, the same for all classes."""
+    """Weights that no class has to itself: their mean, the same for all classes.
+
+    `ops.repeat` would do too, but TensorFlow complains of its graph, aloud, whenever such a head is saved.
+    """
     ops = import_keras().ops
-    return ops.repeat(ops.mean(weights, axis=-1, keepdims=True), n_classes, axis=-1)
+    return ops.tile(ops.mean(weights, axis=-1, keepdims=True), (1, 1, n_classes))
 
 
 def _mean(values: list[Tensor]) -> Tensor:

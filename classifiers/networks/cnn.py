@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingData, make_settings
+from classifiers.networks.keras_head import divisors
 from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.embedding import Vectors
 from embeddings.encoders import FRAME_S
@@ -207,7 +208,7 @@ def _scaling(vectors: Vectors, mask: Mask) -> tuple[Floats, Floats]:
     mean = sum(row[real].sum(axis=0, dtype=np.float64) for row, real in rows) / count
     square = sum(((row[real] - mean) ** 2).sum(axis=0) for row, real in rows) / count
     std = np.sqrt(square)
-    return mean.astype(np.float32), np.where(std < 1e-6, 1, std).astype(np.float32)
+    return mean.astype(np.float32), divisors(std)
 
 
 def _check(name: str, settings: CnnSettings, data: TrainingData) -> None:

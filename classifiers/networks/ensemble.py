@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from classifiers.heads import HeadRow, Progress, TrainingData, head_row, make_settings
+from classifiers.heads import HEADS, HeadRow, Progress, TrainingData, make_settings
 from classifiers.networks.attention import fit_core, settings_for
 from classifiers.networks.attention_graph import average
 from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, Mask, load
@@ -47,7 +47,10 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
         UsageError: a member that is not of the attention family, or no member.
     """
     settings = make_settings(EnsembleSettings, row, changes)
-    pupil_row = _member_row(settings.pupil, "pupil") if settings.distil else None
+    pupil = None
+    if settings.distil:
+        own = {"networks": 1} | ({"epochs": settings.pupil_epochs} if settings.pupil_epochs else {})
+        pupil = replace(settings_for(_member_row(settings.pupil, "pupil"), own, data), taught=settings.taught)
     scaling = InputScaling.of(data.vectors, data.mask)
     n, parts = len(settings.members), len(settings.members) + settings.distil
     own = {"epochs": settings.epochs} if settings.epochs else {}
@@ -59,11 +62,9 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
         seed=seed,
         progress=lambda done, total: progress(done * n, total * parts),
     )
-    if pupil_row:
-        own = {"networks": 1} | ({"epochs": settings.pupil_epochs} if settings.pupil_epochs else {})
-        given = replace(settings_for(pupil_row, own, data), taught=settings.taught)
+    if pupil:
         teacher = _teacher(core, data.mode)
-        core, _ = fit_core(data, scaling, given, seed + n, progress=part_of(progress, n, parts), teacher=teacher)
+        core, _ = fit_core(data, scaling, pupil, seed + n, progress=part_of(progress, n, parts), teacher=teacher)
     return FittedKeras(core, scaling, data.spec, data.mode, asdict(settings))
 
 
@@ -85,23 +86,21 @@ def fit_members(
     Raises:
         UsageError: a name that is not of the attention family.
     """
-    family = [_member_row(name, setting) for name in names]
+    members = [settings_for(_member_row(name, setting), {"networks": 1, **changes}, data) for name in names]
     cores = []
-    for i, member in enumerate(family):
-        given = settings_for(member, {"networks": 1, **changes}, data)
-        told = part_of(progress, i, len(family))
+    for i, given in enumerate(members):
+        told = part_of(progress, i, len(members))
         cores.append(fit_core(data, scaling, given, seed + i, progress=told)[0])
     return average(cores, data.spec.dim) if len(cores) > 1 else cores[0]
 
 
 def _member_row(name: str, setting: str) -> HeadRow:
-    row = head_row(name)
-    if row.module != "classifiers.networks.attention":
+    family = {row.name: row for row in HEADS.values() if row.module == "classifiers.networks.attention"}
+    if name not in family:
         raise UsageError(
-            f"--set {setting}: takes heads of the attention family, got {name!r}; "
-            "choose of attention, decision, decision-multi, feature, multihead, transformer"
+            f"--set {setting}: takes heads of the attention family, got {name!r}; choose of {', '.join(family)}"
         )
-    return row
+    return family[name]
 
 
 def _teacher(core: Any, mode: str) -> Teacher:

@@ -25,6 +25,9 @@ from ingest.errors import FormatError
 
 FULL_FILE, LIGHT_FILE = "head.keras", "head.tflite"
 FULL_BATCH = 512
+PATCHES_AT_ONCE = FULL_BATCH * 20
+"""Of rows that are scored at once: full batches of ten seconds of any encoder but spectrograms, of which a row has a
+thousand patches, and hidden units for each take gigabytes."""
 ROWS_AT_ONCE = 1 << 13
 """Rows that are read at once where all rows are looked at: of ten VGGish patches 10 MB as stored, 42 MB scaled."""
 
@@ -50,7 +53,7 @@ class InputScaling:
         mean = sum(part.sum(axis=0, dtype=np.float64) for part in _real_patches(vectors, mask)) / mask.sum()
         squares = sum(np.square(part - mean).sum(axis=0) for part in _real_patches(vectors, mask))
         std = np.sqrt(squares / mask.sum())
-        return cls(np.asarray(mean, np.float32), np.where(std < 1e-6, 1, std).astype(np.float32))
+        return cls(np.asarray(mean, np.float32), divisors(std))
 
     def apply(self, vectors: Vectors, mask: Mask) -> Floats:
         """Scaled vectors, 0 outside the mask."""
@@ -109,8 +112,8 @@ class FullHead:
 
     def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
         parts = [
-            self._model({"vectors": vectors[i : i + FULL_BATCH], "mask": mask[i : i + FULL_BATCH]}, training=False)
-            for i in range(0, len(vectors), FULL_BATCH)
+            self._model({"vectors": vectors[rows], "mask": mask[rows]}, training=False)
+            for rows in batches(len(vectors), vectors.shape[1])
         ]
         return HeadScores(**{name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]})
 
@@ -167,6 +170,15 @@ def _with_scaling(core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mod
     return keras.Model(inputs, outputs, name="head")
 
 
+def divisors(std: npt.NDArray[np.float64]) -> Floats:
+    """Standard deviations [dim] to divide by, float32: 1 for dimensions that never change, or hardly.
+
+    Hardly is below 1e-6, or, where all vectors are tiny, below a millionth of the dimension that changes most.
+    """
+    least = np.clip(1e-6 * std.max(), 1e-30, 1e-6)  # below it 1 / std leaves float32
+    return np.where(std <= least, 1, std).astype(np.float32)
+
+
 def _to_tflite(model: Any, spec: EncoderSpec) -> bytes:
     """The model for LiteRT: one row at a time, as many patches as a window can hold, the rest masked."""
     keras = import_keras()
@@ -174,6 +186,12 @@ def _to_tflite(model: Any, spec: EncoderSpec) -> bytes:
     vectors = keras.Input(batch_shape=(1, patches, spec.dim), dtype=spec.dtype, name="vectors")
     mask = keras.Input(batch_shape=(1, patches), dtype="bool", name="mask")
     return to_litert(keras.Model([vectors, mask], model({"vectors": vectors, "mask": mask})))
+
+
+def batches(rows: int, patches: int) -> list[slice]:
+    """Rows that are scored together, so many that neither they nor their patches are too many."""
+    step = max(1, min(FULL_BATCH, PATCHES_AT_ONCE // max(1, patches)))
+    return [slice(i, i + step) for i in range(0, rows, step)]
 
 
 def _real_patches(vectors: Vectors, mask: Mask) -> Iterator[Floats]:

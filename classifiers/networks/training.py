@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from classifiers.heads import Progress, TrainingData
 from classifiers.networks.attention_graph import Graph, GraphSettings
-from classifiers.networks.keras_head import FULL_BATCH, Floats, InputScaling, Mask
+from classifiers.networks.keras_head import Floats, InputScaling, Mask, batches
 from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.tf import bfloat16_products, import_keras
 from ingest.class_sets import Mode
@@ -159,8 +159,7 @@ def _loss_on(graph: Graph, data: TrainingData, scaling: InputScaling) -> float:
     """Mean loss of the core on clean rows."""
     loss = loss_of(data.mode)
     total = 0.0
-    for i in range(0, len(data.targets), FULL_BATCH):
-        rows = slice(i, i + FULL_BATCH)
+    for rows in batches(*data.mask.shape):
         mask = data.mask[rows]
         logits = graph.core([scaling.apply(data.vectors[rows], mask), mask], training=False)[0]
         total += float(loss(data.targets[rows].astype(np.float32), logits)) * len(mask)

@@ -60,8 +60,9 @@ def lessons(data: TrainingData, min_rows: int) -> Floats:
     others = np.zeros((len(data.labels), len(frequent)), np.float32)
     for i, labels in enumerate(data.labels):
         others[i, [column[label] for label in labels if label in column]] = 1
-    twice = [j for target in data.targets.T for j in np.flatnonzero((others == target[:, None]).all(axis=0))]
-    return np.hstack([data.targets, np.delete(others, twice, axis=1)])
+    shared, rows_of, counted = data.targets.T @ others, data.targets.sum(axis=0), others.sum(axis=0)
+    twice = ((shared == rows_of[:, None]) & (shared == counted)).any(axis=0)
+    return np.hstack([data.targets, others[:, ~twice]])
 
 
 def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: Progress) -> FittedGraph:

@@ -125,6 +125,7 @@ def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--head", "logistic", "--set", "C=-1.0", "--set", "search=none"], "The 'C' parameter of LogisticRegression"),
         (["--head", "cnn", "--set", "dropout=1.5"], "--set dropout: must be 0 to 0.99, got 1.5"),
         (["--head", "cnn", "--set", "batch=0"], "--set batch: must be 1 or more, got 0"),
+        (["--seed", str(2**32)], "4294967296 is not in the range 0<=x<=2147483647"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(

@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.networks import attention, training
+from classifiers.networks import attention, ensemble, training
 from classifiers.networks.attention import fit_core, settings_for
-from classifiers.networks.attention_graph import _normalised_dense, _SelfAttention, average
+from classifiers.networks.attention_graph import (
+    _for_each_class,
+    _normalised_dense,
+    _SelfAttention,
+    average,
+    build_graph,
+)
 from classifiers.networks.keras_head import InputScaling
 from classifiers.networks.training import AttentionSettings, lesson, train
 from embeddings import mapped
+from embeddings.tf import import_keras, to_litert
 from ingest.errors import UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 
@@ -137,10 +144,17 @@ def test_self_attention_is_keras_own_with_the_same_weights() -> None:
 @pytest.mark.tensorflow
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_head_without_weights_for_each_class_is_saved_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    weights = import_keras().Input(batch_shape=(1, 5, 4))
+    to_litert(import_keras().Model([weights], _for_each_class(weights, 3)))
+    assert "NodeDef" not in capfd.readouterr().err
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_batch_norm_is_settled_on_clean_patches() -> None:
     """The closed form of the variance is that of a forward pass."""
-    from classifiers.networks.attention_graph import build_graph
-
     data = make_data()
     scaling = InputScaling.of(data.vectors, data.mask)
     graph = build_graph(12, 3, AttentionSettings(hidden=8, batch_norm=True), mix_pooled=False)
@@ -231,8 +245,6 @@ def test_batch_norm_by_the_moments_of_the_inputs_is_batch_norm() -> None:
 @pytest.mark.parametrize(("apart", "weights"), [(0.0, (1,)), (0.5, (0.5, 0.25, 0.25)), (1.0, (0, 0.5, 0.5))])
 def test_branches_apart_are_taught_one_by_one(apart: float, weights: tuple[float, ...]) -> None:
     """The loss is the share of what their mean says, and of what each says; the head remains their mean."""
-    from classifiers.networks.attention_graph import build_graph
-
     data, rng = make_data("multi", n=24), np.random.default_rng(0)
     settings = AttentionSettings(
         branches=("multihead", "decision"), hidden=8, width=8, dropout=0.0, input_dropout=0.0, apart=apart
@@ -332,6 +344,48 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], complaint:
         settings_for(HEADS["attention"], changes, make_data(n=6))
 
 
-def test_an_ensemble_takes_heads_of_the_family_only() -> None:
-    with pytest.raises(UsageError, match="attention family, got 'svc'"):
-        fit_head("ensemble", make_data(n=6), 0, changes={"members": ["svc"]})
+def test_patches_look_at_each_other_where_they_are_few() -> None:
+    rows, settings = make_data(n=6), {"self_attention": 4}
+    longest = replace(rows, mask=np.ones((6, 600), bool))
+    assert settings_for(HEADS["transformer"], {}, longest).self_attention == 8
+    spectrogram = replace(rows, mask=np.ones((6, 998), bool))
+    assert not settings_for(HEADS["attention"], {}, spectrogram).self_attention
+    for head, changes in (("transformer", {}), ("attention", settings)):
+        with pytest.raises(UsageError, match=rf"--head {head}: .* up to 998; use attention .* --head cnn"):
+            settings_for(HEADS[head], changes, spectrogram)
+
+
+def test_members_and_pupil_are_refused_before_any_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "fit_core", lambda *args, **how: pytest.fail("trained"))
+    spectrogram = replace(make_data(n=6), vectors=np.zeros((6, 998, 12), np.uint8), mask=np.ones((6, 998), bool))
+    given = {"members": ["attention", "transformer"]}, {"members": ["attention"], "pupil": "transformer"}
+    for head, changes in zip(("ensemble", "distilled"), given, strict=True):
+        with pytest.raises(UsageError, match=r"--head transformer: .* up to 998"):
+            fit_head(head, spectrogram, 0, changes=changes)
+
+
+@pytest.mark.parametrize("name", ["svc", "nobody"])
+def test_an_ensemble_takes_heads_of_the_family_only(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--set members: .*attention family, got '{name}'"):
+        fit_head("ensemble", make_data(n=6), 0, changes={"members": [name]})
+    with pytest.raises(UsageError, match=f"--set pupil: .*attention family, got '{name}'"):
+        fit_head("distilled", make_data(n=6), 0, changes={"pupil": name})
+
+
+@pytest.mark.parametrize(("branches", "complaint"), [(("decision", "mean"), "got 'mean'"), (("decision",) * 2, "once")])
+def test_branches_are_known_and_named_once(branches: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(UsageError, match=f"--set branches: .*{complaint}"):
+        build_graph(12, 3, AttentionSettings(branches=branches), mix_pooled=False)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_what_training_cannot_end_well_with_is_said() -> None:
+    data, short = make_data(n=12), {"hidden": 4, "min_steps": 3, "epochs": 1}
+    with pytest.raises(UsageError, match=r"--head decision: its training diverged.* smaller learning rate"):
+        fit_head("decision", data, 0, changes={**short, "learning_rate": 1e30})
+    with pytest.raises(UsageError, match=r"--set patience: .*a training part has one only"):
+        fit_head("decision", replace(data, sources=["one"] * 12), 0, changes={**short, "patience": 1})
+    said = fit_head("transformer", data, 0, changes=short).predict(data.vectors, data.mask)  # fewer units than heads
+    assert np.isfinite(said.scores).all()

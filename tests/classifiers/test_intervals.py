@@ -128,6 +128,13 @@ def test_what_cannot_be_said_has_no_interval() -> None:
     json.dumps(some.to_json(), allow_nan=False)
 
 
+def test_an_interval_holds_what_the_rows_themselves_gave() -> None:
+    """One replicate of a thousand lacks a class, and its mean over the classes is another: all others stay."""
+    low, high = interval(np.array([1 / 3, 0.5, *[1 / 3] * 999])) or (0, 0)
+    assert low <= 1 / 3 <= high
+    assert high - low < 1e-3
+
+
 def test_many_rows_and_classes_get_fewer_replicates() -> None:
     assert n_replicates(400, 10) == 1000
     assert n_replicates(20_000, 527) == 100
