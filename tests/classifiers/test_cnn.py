@@ -51,6 +51,12 @@ def test_slices_cover_a_recording_and_overlap_by_half() -> None:
         assert (np.diff(starts) > 0).all()
 
 
+@pytest.mark.parametrize("changes", [{"filters": [4, 0, 4]}, {"filters": [4, 8]}, {"frames": 17}])
+def test_a_shape_that_no_network_has_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="three numbers above 0"):
+        fit_head("cnn", make_data(), 0, changes=changes)
+
+
 @pytest.mark.parametrize("encoder", ["yamnet", "vggish-pca", "handcrafted"])
 def test_what_is_no_spectrogram_is_refused(encoder: str) -> None:
     data = make_data()
