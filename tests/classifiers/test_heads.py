@@ -181,5 +181,5 @@ def test_svc_says_what_it_cannot_learn_from() -> None:
 
 
 def test_an_unknown_head_is_answered_with_the_list() -> None:
-    with pytest.raises(UsageError, match="attention, decision"):
+    with pytest.raises(UsageError, match="choose one of attention, transformer, "):
         fit_head("no such head", make_data(n=6), 0)
