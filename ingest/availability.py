@@ -114,9 +114,13 @@ def fingerprint(ledger: Ledger) -> str:
 def _coverage(ledger: Ledger, name: str, table: str) -> dict[str, tuple[int, int]]:
     """(available, requested) for each value of the column `name` of `table`."""
     rows = ledger.query(f"SELECT {name}, sum(state = 'done'), count(*) FROM {table} GROUP BY {name} ORDER BY {name}")
-    if wrong := [row[0] for row in rows if type(row[0]) is not str]:
-        raise TypeError(f"{name} {wrong[0]!r:.80}")
-    return {value: (had, asked) for value, had, asked in rows}
+    return {_text(value): (had, asked) for value, had, asked in rows}
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{value!r:.80}")
+    return value
 
 
 def _origins(ledger: Ledger) -> dict[str, int]:
@@ -124,25 +128,28 @@ def _origins(ledger: Ledger) -> dict[str, int]:
         "SELECT coalesce(origin, 'unknown') AS name, count(*) AS files FROM segments WHERE state = 'done'"
         " GROUP BY name ORDER BY name"
     )
-    return {row["name"]: row["files"] for row in rows}
+    return {_text(row["name"]): row["files"] for row in rows}
 
 
 def _reasons(ledger: Ledger) -> list[Reason]:
     rows = ledger.query(
-        "SELECT state, failure, count(*) AS segments, min(text) AS example FROM segments"
+        "SELECT state, failure, count(*) AS segments, coalesce(min(text), '') AS example FROM segments"
         " WHERE failure IS NOT NULL AND state IN ('gone', 'waiting', 'failed')"
         " GROUP BY state, failure ORDER BY segments DESC, failure"
     )
-    return [Reason(State(row["state"]), row["failure"], row["segments"], row["example"]) for row in rows]
+    return [Reason(State(r["state"]), _text(r["failure"]), r["segments"], _text(r["example"])) for r in rows]
 
 
 def _newest(ledger: Ledger, count: int) -> list[Trouble]:
     rows = ledger.query(
-        "SELECT key, state, failure, text, finished_at FROM segments"
+        "SELECT key, state, failure, coalesce(text, '') AS text, finished_at FROM segments"
         " WHERE finished_at IS NOT NULL AND failure IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
         (count,),
     )
-    return [Trouble(row["key"], State(row["state"]), row["failure"], row["text"], row["finished_at"]) for row in rows]
+    return [
+        Trouble(_text(r["key"]), State(r["state"]), _text(r["failure"]), _text(r["text"]), float(r["finished_at"]))
+        for r in rows
+    ]
 
 
 def _rate_per_hour(ledger: Ledger) -> float | None:

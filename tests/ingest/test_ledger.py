@@ -201,6 +201,19 @@ def test_a_value_that_no_run_wrote_is_damage(tmp_path: Path, change: str) -> Non
             write_manifest(ledger)
 
 
+def test_a_failure_without_words_is_shown_without(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.request(segments(1), split="eval", now=0.0)
+        first = ledger.claim(1.0)
+        assert first
+        ledger.failed(first.segment.key, State.GONE, failure="private", text="Private video", now=2.0)
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        db.execute("UPDATE segments SET text = NULL")
+    db.close()
+    with Ledger.read(tmp_path) as ledger:
+        assert "| gone | private | 1 |  |" in markdown(survey(ledger), "it")
+
+
 def test_the_database_itself_refuses_what_cannot_be(tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         ledger.request(segments(1), split="", now=0)
