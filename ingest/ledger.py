@@ -358,9 +358,8 @@ def _row(found: sqlite3.Row) -> Row:
         segment = Segment(found["youtube_id"], found["start_s"], found["end_s"], tuple(json.loads(found["mids"])))
         values = {name: found[name] for name in _KINDS}
         times = (segment.start_s, segment.end_s)
-        if segment.key != found["key"] or not all(type(time) is float for time in times):
-            raise ValueError(f"{segment!r:.80}")
-        if not all(type(mid) is str for mid in segment.mids):
+        whole = all(type(time) is float for time in times) and all(type(mid) is str for mid in segment.mids)
+        if not whole or segment.key != found["key"]:
             raise ValueError(f"{segment!r:.80}")
         for name, kind in _KINDS.items():
             if not isinstance(values[name], kind):
