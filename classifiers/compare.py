@@ -32,7 +32,7 @@ from classifiers.train import (
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.engine import Engine
-from ingest.errors import UsageError
+from ingest.errors import EarshotError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,31 +164,38 @@ def family_of(head: str) -> str:
     return HEADS[head].module.rpartition(".")[2]
 
 
-def choose_heads(text: str) -> tuple[str, ...]:
+def choose_heads(text: str, spec: EncoderSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The heads that `--heads` means: "all", names and families, separated by commas; each once, in the given order.
 
     A family is named as such ("shallow"), or with "-family" behind it where a head has the same name.
 
+    Returns:
+        the heads, and those that "all" leaves out since they are for other vectors than the store's.
     Raises:
         UsageError: a name that is neither.
     """
     families = dict.fromkeys(family_of(name) for name in HEADS)
+    unsuited = [name for name, row in HEADS.items() if spec.vector_of not in row.reads]
     chosen: list[str] = []
+    left_out: list[str] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         family = word.removesuffix("-family")
         if word in HEADS:
             chosen.append(word)
-        elif word == "all" or family in families:
-            chosen += [name for name in HEADS if word == "all" or family == family_of(name)]
+        elif word == "all":
+            chosen += [name for name in HEADS if name not in unsuited]
+            left_out = unsuited
+        elif family in families:
+            chosen += [name for name in HEADS if family == family_of(name)]
         else:
             named = (f"{name}-family" if name in HEADS else name for name in families)
             raise UsageError(
                 f"--heads: no head or family named {word!r}; choose of {', '.join(HEADS)}; "
-                f"families are {', '.join(named)}; all means every head"
+                f"families are {', '.join(named)}; all means every head for such a store"
             )
     if not chosen:
         raise UsageError("--heads: names no head; give names separated by ',', or all")
-    return tuple(dict.fromkeys(chosen))
+    return tuple(dict.fromkeys(chosen)), tuple(name for name in left_out if name not in chosen)
 
 
 def compare(
@@ -200,7 +207,8 @@ def compare(
     progress: Progress = lambda what, share: None,
     engine: Engine | None = None,
 ) -> Comparison:
-    """Measure every head on the same splits. A head that refuses the data becomes a row that says why.
+    """Measure every head on the same splits. A head that refuses the data becomes a row that says why, beside others
+    that take it.
 
     Args:
         results: folder for the result of each head and split; what it holds already is not done again.
@@ -208,6 +216,7 @@ def compare(
     Raises:
         UsageError: classes or protocol do not fit the rows, or the protocol is "none".
         EngineError: the engine's workers died or stall.
+        EarshotError: every head refuses the data.
     """
     if settings.protocol == "none":
         raise UsageError("--protocol none: compares nothing; choose auto, folds, cv5 or split")
@@ -218,6 +227,8 @@ def compare(
         seeds[i].results[head] = of_splits
     refused = runs.refused
     heads = [name for name in settings.heads if name not in refused]
+    if not heads:
+        raise EarshotError(_nothing_measured(refused))
     made, of_head = seeds[0].made, {name: [_measured(s, name, settings.keep) for s in seeds] for name in heads}
     rows = _ranked(seeds, of_head, headline_measure(made.class_set.mode))
     return Comparison(
@@ -237,6 +248,12 @@ def compare(
         fingerprint=seeds[0].fingerprint,
         heads=(*rows, *(Compared(name, refused=reason) for name, reason in refused.items())),
     )
+
+
+def _nothing_measured(refused: Mapping[str, str]) -> str:
+    (name, reason), *others = refused.items()
+    so_too = f"; so do {', '.join(other for other, _ in others)}" if others else ""
+    return f"--heads: nothing could be measured, as {name} refuses these rows{so_too}. {name}: {reason}"
 
 
 def _seed(table: EmbeddingTable, spec: EncoderSpec, settings: CompareSettings, seed: int) -> _Seed:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embeddings.embedding import Vectors
-from embeddings.encoders import EncoderSpec
+from embeddings.encoders import EncoderSpec, VectorOf
 from embeddings.mapped import take
 from ingest.class_sets import Mode
 from ingest.errors import UsageError
@@ -37,6 +37,8 @@ class HeadRow:
         the head has no such form, so that its engine is imported all the same.
     knows_background: it takes rows of background as they are and gives `known` itself; any other head gets background
         as one more class (see background.py).
+    reads: what the vectors of a store may stand for, that it should be tried on it unasked. Named by the user, a head
+        takes or refuses others by itself: attention over the thousand frames of a spectrogram only takes its time.
     """
 
     name: str
@@ -46,6 +48,7 @@ class HeadRow:
     light_file: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     knows_background: bool = False
+    reads: tuple[VectorOf, ...] = ("patch", "frame")
 
 
 def _shallow(name: str, summary: str, light_file: str = "head.npz", **settings: Any) -> HeadRow:
@@ -54,10 +57,16 @@ def _shallow(name: str, summary: str, light_file: str = "head.npz", **settings: 
 
 
 def _keras(
-    name: str, summary: str, module: str = "attention", *, knows_background: bool = False, **settings: Any
+    name: str,
+    summary: str,
+    module: str = "attention",
+    *,
+    knows_background: bool = False,
+    reads: VectorOf = "patch",
+    **settings: Any,
 ) -> HeadRow:
-    module = f"classifiers.networks.{module}"
-    return HeadRow(name, f"{summary} (Keras)", module, "head.keras", "head.tflite", settings, knows_background)
+    files = (f"classifiers.networks.{module}", "head.keras", "head.tflite")
+    return HeadRow(name, f"{summary} (Keras)", *files, settings, knows_background, (reads,))
 
 
 HEADS: dict[str, HeadRow] = {
@@ -94,9 +103,10 @@ HEADS: dict[str, HeadRow] = {
         _shallow("mlp", "multilayer perceptron, 256-128-64"),
         HeadRow("xgboost", "gradient-boosted trees (XGBoost)", "classifiers.shallow.head", "head.json", "head.json",
                 {"family": "xgboost"}),
-        _keras("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc", "cnn"),
+        _keras("cnn", "three convolutions on slices of a spectrogram: stores of logmel or mfcc", "cnn",
+               reads="frame"),
         HeadRow("yamnet-native", "YAMNet's own scores at the classes; nothing is trained but the decision",
-                "classifiers.native", "head.npz", "head.npz", knows_background=True),
+                "classifiers.native", "head.npz", "head.npz", knows_background=True, reads=("patch",)),
     )
 }  # fmt: skip
 

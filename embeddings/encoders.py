@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from embeddings.embedding import Vectors
 from ingest.clip import Waveform
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PATCH_S = 0.96
 FRAME_S = 0.025
 """What one vector of a spectrogram looks at; its patches are frames."""
+VectorOf = Literal["patch", "frame"]
 WINDOW_S = 10.0
 
 
@@ -126,6 +127,11 @@ class EncoderSpec:
             for name in sorted(self.weights.keys() & other.weights.keys())
             if self.weights[name] != other.weights[name]
         ]
+
+    @property
+    def vector_of(self) -> VectorOf:
+        """What a vector stands for: a patch of about a second, or a frame of a spectrogram."""
+        return "frame" if self.patch_s == FRAME_S else "patch"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 @click.command(
     epilog="""\b
 Examples:
-  earshot compare emb                                             every head, every label of the store is a class
+  earshot compare emb                                             every head for such a store, every label is a class
   earshot compare emb --classes city10 --heads svc,attention
   earshot compare emb --classes city10 --heads shallow,attention-family --seeds 3 --out table
   earshot compare emb --set svc.folds=5 --set attention.epochs=30 --heads svc,attention --json
   earshot compare emb --classes city10 --seeds 5 --engine ray --ray-address head:6379     head x fold x seed in parallel
 
 Every head learns and is measured on the same splits, which never share a source. Stopped at any moment, the same
-command goes on where it was. A head that refuses the data becomes a row that says why.
+command goes on where it was. A head that refuses the data becomes a row that says why; where all do, that is an error.
 """
 )
 @click.argument("store", metavar="EMB", type=StoreType())
@@ -38,7 +38,7 @@ command goes on where it was. A head that refuses the data becomes a row that sa
     default="all",
     show_default=True,
     metavar="NAMES",
-    help="Heads and families (shallow, attention-family, cnn ...), separated by ','; or all.",
+    help="Heads and families (shallow, attention-family, cnn ...), separated by ','; or all that the store is for.",
 )
 @click.option(
     "--seeds",
@@ -71,9 +71,15 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from embeddings.store import EmbeddingStore
     from ingest.files import atomic_path
 
-    chosen = choose_heads(heads)
-    head_changes = parse_head_changes(changes, chosen)
     opened = EmbeddingStore.open(store)
+    chosen, left_out = choose_heads(heads, opened.spec)
+    head_changes = parse_head_changes(changes, chosen)
+    if left_out:
+        click.echo(
+            f"note: --heads all leaves out {', '.join(left_out)}: not made for {opened.spec.encoder}, where a vector "
+            f"stands for a {opened.spec.vector_of}; what is named beside all is measured all the same",
+            err=True,
+        )
     out = out or store.beside(".compare")
     parallel = engine.name != "local" or (engine.workers or 1) > 1
     where = start_engine(engine, processes=engine.workers or 1) if parallel else None

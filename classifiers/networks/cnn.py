@@ -21,7 +21,6 @@ from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingDa
 from classifiers.networks.keras_head import divisors
 from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.embedding import Vectors
-from embeddings.encoders import FRAME_S
 from embeddings.litert import open_interpreter
 from embeddings.tf import import_keras, to_litert
 from ingest.class_sets import Mode
@@ -212,7 +211,7 @@ def _scaling(vectors: Vectors, mask: Mask) -> tuple[Floats, Floats]:
 
 
 def _check(name: str, settings: CnnSettings, data: TrainingData) -> None:
-    if data.spec.patch_s != FRAME_S:
+    if data.spec.vector_of != "frame":
         raise UsageError(
             f"--head {name}: looks at spectrograms, and a vector of {data.spec.encoder} stands for "
             f"{data.spec.patch_s:g} s; embed with --encoder logmel or mfcc, or use --head attention"

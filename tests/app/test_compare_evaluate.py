@@ -69,9 +69,19 @@ def test_mistakes_of_compare(
 
 def test_a_wrong_setting_is_a_reason_in_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = generated_store(tmp_path / "emb", n=30)
-    code, out, _ = run(capsys, "compare", store, "--heads", "svc", "--set", "svc.depth=3")
+    quick = ("--set", "logistic.search=none", "--set", "logistic.pooling=mean", "--protocol", "split")
+    code, out, err = run(capsys, "compare", store, "--heads", "svc,logistic", "--set", "svc.depth=3", *quick)
     assert code == 0
     assert "svc was left out: --set depth: head svc has no such setting" in out
+    assert "note" not in err
+
+
+def test_where_no_head_can_be_measured_it_has_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = generated_store(tmp_path / "emb", n=30)
+    code, out, err = run(capsys, "compare", store, "--heads", "svc", "--set", "svc.depth=3", "--json")
+    assert (code, out) == (1, "")
+    assert "svc refuses these rows. svc: --set depth: head svc has no such setting" in err.splitlines()[-1]
+    assert not (tmp_path / "emb.compare").exists()
 
 
 def test_settings_of_several_heads() -> None:

@@ -9,6 +9,8 @@ import soundfile
 from click.testing import CliRunner
 
 from app.cli import earshot
+from classifiers.compare import choose_heads
+from embeddings.encoders import encoder_row
 from embeddings.store import EmbeddingStore
 
 RATE = 16_000
@@ -43,3 +45,10 @@ def test_from_sounds_to_an_answer(encoder: str, dim: int, tmp_path: Path) -> Non
     said = run("predict", model, tmp_path / "sounds" / "high" / "3.wav", "--json")
     (window,) = json.loads(said)["files"][0]["windows"]
     assert window["scores"]["high"] > 0.7
+
+
+def test_all_heads_of_a_spectrogram_are_those_that_are_done_today() -> None:
+    of_frames, left_out = choose_heads("all", encoder_row("mfcc").spec())
+    assert {"cnn", "svc", "logistic", "xgboost"} <= set(of_frames)
+    assert {"attention", "transformer", "wide", "yamnet-native"} <= set(left_out)
+    assert choose_heads("all", encoder_row("yamnet").spec())[1] == ("cnn",)

@@ -17,7 +17,8 @@ from classifiers.compare import CompareSettings, Comparison, choose_heads, compa
 from classifiers.heads import HeadRow, HeadScores, TrainingData
 from classifiers.measures.intervals import OVERALL
 from classifiers.report.comparison_pages import render_csv, render_markdown, render_page, seconds_text
-from ingest.errors import UsageError
+from embeddings.encoders import encoder_row
+from ingest.errors import EarshotError, UsageError
 from tests.classifiers.generated import make_spec, make_table
 from tests.classifiers.pages import check_page
 
@@ -63,7 +64,7 @@ def few_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(
         row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: object
     ) -> Nearest | Timid:
-        if row.name == "picky":
+        if row.name in ("picky", "fussy"):
             raise UsageError("picky: takes at most 3 rows; choose another head")
         noise = {**row.settings, **changes}["noise"]
         FITS.append((noise, seed, frozenset(data.sources)))
@@ -206,18 +207,31 @@ def test_other_settings_rows_or_sources_are_other_results(tmp_path: Path) -> Non
 
 
 def test_heads_are_named_by_name_family_or_all() -> None:
-    assert choose_heads("all") == ("good", "bad", "picky")
-    assert choose_heads(" bad, good,bad") == ("bad", "good")
-    assert choose_heads("tests_nearest") == choose_heads("tests_nearest-family") == ("good", "bad", "picky")
+    def chosen(text: str) -> tuple[str, ...]:
+        return choose_heads(text, make_spec())[0]
+
+    assert chosen("all") == ("good", "bad", "picky")
+    assert chosen(" bad, good,bad") == ("bad", "good")
+    assert chosen("tests_nearest") == chosen("tests_nearest-family") == ("good", "bad", "picky")
     heads.HEADS["tests_nearest"] = replace(heads.HEADS["good"], name="tests_nearest")
-    assert choose_heads("tests_nearest") == ("tests_nearest",)
-    assert choose_heads("tests_nearest-family") == ("good", "bad", "picky", "tests_nearest")
+    assert chosen("tests_nearest") == ("tests_nearest",)
+    assert chosen("tests_nearest-family") == ("good", "bad", "picky", "tests_nearest")
     del heads.HEADS["tests_nearest"]
     assert family_of("good") == "tests_nearest"
     with pytest.raises(UsageError, match="no head or family named 'tree'; choose of good, bad"):
-        choose_heads("good,tree")
+        chosen("good,tree")
     with pytest.raises(UsageError, match="names no head"):
-        choose_heads(" , ")
+        chosen(" , ")
+
+
+def test_all_means_the_heads_that_the_store_is_for_and_what_is_named_is_tried() -> None:
+    heads.HEADS["bad"] = replace(heads.HEADS["bad"], reads=("patch",))
+    heads.HEADS["picky"] = replace(heads.HEADS["picky"], reads=("frame",))
+    spectrograms = encoder_row("mfcc").spec()
+    assert choose_heads("all", make_spec()) == (("good", "bad"), ("picky",))
+    assert choose_heads("all", spectrograms) == (("good", "picky"), ("bad",))
+    assert choose_heads("all,bad", spectrograms) == (("good", "picky", "bad"), ())
+    assert choose_heads("tests_nearest", spectrograms) == (("good", "bad", "picky"), ())
 
 
 def test_nothing_to_compare_by_is_refused(tmp_path: Path) -> None:
@@ -225,11 +239,11 @@ def test_nothing_to_compare_by_is_refused(tmp_path: Path) -> None:
         made(tmp_path, protocol="none")
 
 
-def test_when_every_head_refuses_the_table_still_says_why(tmp_path: Path) -> None:
-    result = compare(make_table(60), make_spec(), CompareSettings(heads=("picky",)), tmp_path)
-    assert [row.refused is not None for row in result.heads] == [True]
-    assert "picky was left out" in render_markdown(result)
-    check_page(render_page(result, store="emb", command="earshot compare emb"))
+def test_where_every_head_refuses_there_is_no_table_and_a_line_says_why(tmp_path: Path) -> None:
+    heads.HEADS["fussy"] = replace(heads.HEADS["picky"], name="fussy")
+
+    with pytest.raises(EarshotError, match=r"^--heads: nothing .* picky refuses .*; so do fussy\. picky: picky: takes"):
+        compare(make_table(60), make_spec(), CompareSettings(heads=("picky", "fussy")), tmp_path)
 
 
 def test_the_table_as_csv_markdown_json_and_page(tmp_path: Path) -> None:
