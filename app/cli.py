@@ -1,6 +1,8 @@
 """The `earshot` command: finds the subcommand, turns expected errors into one line and an exit code."""
 
+import codecs
 import importlib
+import io
 import logging
 import signal
 import sys
@@ -70,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line and leave with 0, 1 (the work failed), 2 (the user's mistake), 130 (interrupted) or 143
     (asked to end by SIGTERM)."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    _print_any_name()
     argv = sys.argv[1:] if argv is None else argv
     options = argv[: argv.index("--")] if "--" in argv else argv  # behind it everything is a name
     debug = "--debug" in options
@@ -94,6 +97,13 @@ def main(argv: list[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or str(error).replace("\n", " ")
         _leave(f"{where}{reason}; check that the place exists, may be written and has room", 1, debug)
+
+
+def _print_any_name() -> None:
+    """The name of a file may be no UTF-8: it goes out byte for byte, and must not end the work half way."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
 def _run(argv: list[str]) -> int | None:

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 from embeddings.handcrafted import CHROMAS, HOP, MFCCS, SAMPLE_RATE, frame_features
-from embeddings.logmel import HIGH_HZ, LOW_HZ
+from embeddings.logmel import HIGH_HZ, LOW_HZ, WINDOW
 from embeddings.logmel import HOP as MEL_HOP
 from embeddings.spectrogram import log_mel_frames
 from ingest.clip import Waveform
 
 SIZE_INCHES = (9.0, 10.0)
+MOST_LETTERS = 90
+"""Of a title, which would else run out of the picture."""
+SHORTEST = SAMPLE_RATE // 10
+"""Samples. What is shorter has no frame to show; it is drawn with silence behind it."""
 INK, SOFT, GRID = "#24303c", "#5b6b7a", "#d9e0e6"
 LINES = ("#1f6f8b", "#c8553d", "#7a8b3c")
 NOTES = ("C", "", "D", "", "E", "F", "", "G", "", "A", "", "B")
@@ -37,6 +41,7 @@ def draw_features(waveform: Waveform, title: str, start_s: float = 0.0) -> Any:
 
     Args:
         waveform: float32 [samples] at 16 kHz, at least one.
+        title: any text, on one line.
         start_s: where it begins in its file, for the axis.
     Returns:
         matplotlib.figure.Figure, of no window and no global state: `figure.savefig(path)` writes it.
@@ -44,27 +49,41 @@ def draw_features(waveform: Waveform, title: str, start_s: float = 0.0) -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
+    waveform = np.pad(waveform, (0, max(0, SHORTEST - len(waveform))))
     frames, tempo_bpm = frame_features(waveform)
     end_s = start_s + len(waveform) / SAMPLE_RATE
     with matplotlib.rc_context(STYLE):
         figure = Figure(SIZE_INCHES, dpi=120, layout="constrained")
         axes = figure.subplots(5, 1, sharex=True, height_ratios=(1, 2, 1.6, 1.6, 1.8))
-        figure.suptitle(f"{title}    tempo {tempo_bpm:.0f} a minute", x=0.01, ha="left", fontsize=10, color=INK)
+        figure.suptitle(_on_one_line(title), x=0.01, ha="left", fontsize=10, color=INK, parse_math=False)
         _draw_waveform(axes[0], waveform, start_s)
+        axes[0].set_title(f"tempo, if it has one: {tempo_bpm:.0f} a minute", loc="right", color=SOFT)
         mel = log_mel_frames(waveform)
-        mel_end_s = start_s + len(mel) * MEL_HOP / SAMPLE_RATE
-        _draw_image(axes[1], mel.T, (start_s, mel_end_s), "log-mel spectrogram", colours="magma")
+        span_s = _span_s(start_s, len(mel), MEL_HOP, WINDOW // 2)
+        _draw_image(axes[1], mel.T, span_s, "log-mel spectrogram", colours="magma")
         _label_mel(axes[1], mel.shape[1])
         cepstra = _standardised(frames[1:MFCCS])
-        _draw_image(
-            axes[2], cepstra, (start_s, end_s), "MFCC 1 to 19, each in its own spread", colours="RdBu_r", limit=3
-        )
+        span_s = _span_s(start_s, frames.shape[1], HOP, 0)
+        _draw_image(axes[2], cepstra, span_s, "MFCC 1 to 19, each in its own spread", colours="RdBu_r", limits=(-3, 3))
         axes[2].set_yticks(np.arange(0, MFCCS - 1, 6) + 0.5, range(1, MFCCS, 6))
-        _draw_image(axes[3], frames[MFCCS : MFCCS + CHROMAS], (start_s, end_s), "chroma", colours="Blues", limit=1)
+        _draw_image(axes[3], frames[MFCCS : MFCCS + CHROMAS], span_s, "chroma", colours="Blues", limits=(0, 1))
         axes[3].set_yticks(np.arange(CHROMAS) + 0.5, NOTES)
         _draw_shape(axes[4], frames[MFCCS + CHROMAS :], start_s)
         axes[4].set(xlabel="seconds", xlim=(start_s, end_s))
     return figure
+
+
+def _span_s(start_s: float, frames: int, hop: int, first: int) -> tuple[float, float]:
+    """Where `frames` columns begin and end on the axis, the first of which is centred on sample `first`."""
+    begin_s = start_s + (first - hop / 2) / SAMPLE_RATE
+    return begin_s, begin_s + frames * hop / SAMPLE_RATE
+
+
+def _on_one_line(title: str) -> str:
+    """What can be drawn of a title, which may be the name of any file; of a long one the beginning and the end."""
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in title)
+    half = MOST_LETTERS // 2
+    return shown if len(shown) <= MOST_LETTERS else f"{shown[:half]} … {shown[-half:]}"
 
 
 def _draw_waveform(axis: Any, waveform: Waveform, start_s: float) -> None:
@@ -77,18 +96,23 @@ def _draw_waveform(axis: Any, waveform: Waveform, start_s: float) -> None:
 
 
 def _draw_image(
-    axis: Any, rows: Any, span_s: tuple[float, float], title: str, *, colours: str, limit: float | None = None
+    axis: Any,
+    rows: Any,
+    span_s: tuple[float, float],
+    title: str,
+    *,
+    colours: str,
+    limits: tuple[float, float] | tuple[None, None] = (None, None),
 ) -> None:
-    """[rows, frames] as colours, row 0 at the bottom."""
-    low = None if limit is None else (-limit if rows.min() < 0 else 0)
+    """[rows, frames] as colours, row 0 at the bottom. limits: the values of the first colour and the last."""
     axis.imshow(
         rows,
         origin="lower",
         aspect="auto",
         interpolation="nearest",
         cmap=colours,
-        vmin=low,
-        vmax=limit,
+        vmin=limits[0],
+        vmax=limits[1],
         extent=(*span_s, 0, len(rows)),
     )
     axis.set_title(title)
@@ -118,7 +142,7 @@ def _draw_shape(axis: Any, shape: Any, start_s: float) -> None:
     axis.set(ylabel="Hz", ylim=(0, SAMPLE_RATE / 2))
     axis.set_title("spectral shape")
     axis.grid(axis="y", color=GRID, linewidth=0.6)
-    axis.legend(loc="upper right", ncols=3)
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=3)
 
 
 def _standardised(rows: Any) -> Any:

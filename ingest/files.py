@@ -56,7 +56,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}")
+    """A name of its own in the same folder. Of a long name its beginning, since names end at 255 bytes."""
+    return path.with_name(f".{path.name[:48]}.{os.getpid()}-{secrets.token_hex(4)}.{suffix}")
 
 
 def _sync(path: Path) -> None:

@@ -162,8 +162,11 @@ def folder_at(place: str | Path | LocalFolder | ArrowFolder) -> LocalFolder | Ar
     """The folder that a path or an address (`s3://`, `gs://`, whatever Arrow knows) names.
 
     Raises:
-        UsageError: an address that Arrow does not know.
+        UsageError: an address that Arrow does not know, or nothing at all: a script's variable that is not set would
+            else mean the folder one is in.
     """
+    if place == "":
+        raise UsageError("'': names no file and no folder; write . for the folder you are in")
     if isinstance(place, str) and "://" in place:
         if place.startswith("file://"):
             return LocalFolder(Path(place.removeprefix("file://")))

@@ -1,5 +1,6 @@
 """The command's manners: one line per mistake, the right exit code, nothing but JSON under --json."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,26 @@ def test_an_error_of_the_disk_is_one_line_and_exit_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert str(tmp_path / "file") in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name may be any bytes")
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_name_that_is_no_text_of_the_terminal_is_printed_all_the_same(encoding: str, tmp_path: Path) -> None:
+    out = os.fsencode(tmp_path / "鳥") + b"\xff"
+    args = [sys.executable, "-m", "app.cli", "models", "pack", "city10", "--out", out]
+    env = os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"}
+    done = subprocess.run(args, cwd=ROOT, env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(out if encoding == "utf-8" else os.fsencode(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "args", [["predict", "city10", ""], ["plot", "", "--out", "x.png"], ["train", "", "--out", "m"]]
+)
+def test_nothing_is_not_taken_for_the_folder_one_is_in(args: list[str]) -> None:
+    done = run(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "names no file and no folder" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from app.commands.gathering import gather
+from app.commands.numbers import FiniteRange
 from ingest.choose import Choice, Chosen, choose
 from ingest.class_sets import classes_named
 from ingest.errors import UsageError
@@ -27,7 +28,7 @@ _OPTIONS = (
     click.option("--per-class", type=click.IntRange(min=1), metavar="N", help="So many segments of each class."),
     click.option("--background", type=click.IntRange(min=0), default=0, metavar="N", show_default=True,
                  help="So many segments beside that hold none of the classes nor their relatives."),
-    click.option("--min-quality", type=click.FloatRange(0, 1), metavar="Q",
+    click.option("--min-quality", type=FiniteRange(0, 1), metavar="Q",
                  help="Trust only labels that raters found right in this share of cases, e.g. 0.8."),
     click.option("--quality", type=click.Path(path_type=Path), metavar="CSV",
                  help=f"AudioSet's {QUALITY_FILE}; looked for beside SEGMENTS when left out."),

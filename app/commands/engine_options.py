@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from app.commands.gathering import Decorator, gather
+from app.commands.numbers import FiniteRange
 from ingest.engine import ENGINES, Engine, EngineSettings, open_engine
 
 
@@ -34,7 +35,7 @@ def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decora
         ),
         click.option(
             "--gpus-per-worker",
-            type=click.FloatRange(0),
+            type=FiniteRange(0),
             default=0.0,
             metavar="N",
             help="GPUs of each Ray actor, or a share of one; without it they use none.",
@@ -42,7 +43,7 @@ def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decora
         click.option(
             "--stall-limit",
             "stall_s",
-            type=click.FloatRange(0, min_open=True),
+            type=FiniteRange(0, min_open=True),
             default=stall_minutes,
             show_default=True,
             metavar="MINUTES",

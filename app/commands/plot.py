@@ -1,14 +1,19 @@
 """`earshot plot`: what the hand-crafted features see of a sound, as a picture."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.errors import AudioError, EarshotError, UsageError
+from app.commands.numbers import FiniteRange
+from app.commands.places import AudioType
+from ingest.errors import AudioError, EarshotError, EmptyAudioError, UsageError
 
 if TYPE_CHECKING:
+    from ingest.arrow_folder import ArrowFolder
     from ingest.clip import Clip
+    from ingest.folder import AudioPath
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -18,27 +23,30 @@ FORMATS = (".png", ".svg", ".pdf")
 Examples:
   earshot plot street.wav --out street.png
   earshot plot street.wav --start 60 --seconds 30 --out street.svg
-  earshot plot *.wav --out pictures                a folder: a PNG for each
+  earshot plot recordings/ --out pictures          a folder: a PNG for each
 
-Waveform, log-mel spectrogram, MFCC, chroma and spectral shape on one time axis, and the tempo.
+Waveform, log-mel spectrogram, MFCC, chroma and spectral shape on one time axis, and the tempo. A file that cannot be
+drawn is named on standard error and the others go on.
 """
 )
-@click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("audio", nargs=-1, required=True, type=AudioType())
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf, or a folder.")
 @click.option(
     "--start",
     "start_s",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=0.0,
     show_default=True,
     metavar="S",
     help="Where to begin, in seconds.",
 )
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, metavar="S",
+@click.option("--seconds", type=FiniteRange(0.1, 600), default=10.0, show_default=True, metavar="S",
               help="How much to show.")  # fmt: skip
-def command(audio: tuple[Path, ...], out: Path, start_s: float, seconds: float) -> None:
-    """Draw the features of audio files: one calm picture a file."""
-    targets = _targets(audio, out)
+def command(audio: "tuple[Path | ArrowFolder, ...]", out: Path, start_s: float, seconds: float) -> None:
+    """Draw the features of audio files, or of folders of them: one calm picture a file."""
+    from app.predicting import find_audio
+
+    targets = _targets([item.path for item in find_audio(audio)], out)
     failed = 0
     for path, target in targets.items():
         try:
@@ -47,41 +55,43 @@ def command(audio: tuple[Path, ...], out: Path, start_s: float, seconds: float) 
             failed += 1
             click.echo(f"earshot: {error}", err=True)
             continue
-        _draw(clip, path.name, target)
+        _draw(clip, Path(path.name).name, target)
         click.echo(target)
     if failed:
         raise EarshotError(f"{failed} of {len(targets)} files could not be drawn; they are named above")
 
 
-def _targets(audio: tuple[Path, ...], out: Path) -> dict[Path, Path]:
+def _targets(audio: "list[AudioPath]", out: Path) -> "dict[AudioPath, Path]":
     """File -> its picture, each of its own name.
 
     Raises:
-        UsageError: one picture for several files.
+        UsageError: one picture for several files, or a file that would be no picture.
     """
     paths = list(dict.fromkeys(audio))
     if out.suffix.lower() in FORMATS:
         if len(paths) > 1:
             raise UsageError(f"--out: {out} is one picture and there are {len(paths)} files; name a folder")
         return {paths[0]: out}
+    if out.suffix and not out.is_dir():
+        raise UsageError(f"--out: takes a {', '.join(FORMATS)} or a folder, got {out}; make it first if it is a folder")
     taken: set[Path] = set()
     targets = {}
     for path in paths:
-        number, target = 1, out / f"{path.stem}.png"
+        stem = Path(path.name).stem
+        number, target = 1, out / f"{stem}.png"
         while target in taken:
             number += 1
-            target = out / f"{path.stem}-{number}.png"
+            target = out / f"{stem}-{number}.png"
         taken.add(target)
         targets[path] = target
     return targets
 
 
-def _read(path: Path, start_s: float, seconds: float) -> "Clip":
+def _read(path: "AudioPath", start_s: float, seconds: float) -> "Clip":
     """The stretch of a file that is to be drawn; what lies before it is read and let go of.
 
     Raises:
-        AudioError: the file cannot be read that far.
-        UsageError: it ends before `start_s`.
+        AudioError: the file cannot be read that far, or ends before `start_s`.
     """
     import numpy as np
 
@@ -101,7 +111,7 @@ def _read(path: Path, start_s: float, seconds: float) -> "Clip":
     skipped = round((start_s - first_s) * rate)
     waveform = np.concatenate(parts)[skipped : skipped + round(seconds * rate)] if parts else np.zeros(0, np.float32)
     if not len(waveform):
-        raise UsageError(f"--start: {path} ends before {start_s:g} s; begin earlier")
+        raise EmptyAudioError(str(path), f"ends before {start_s:g} s", "give a smaller --start")
     return Clip(str(path), waveform, rate, start_s)
 
 
@@ -111,5 +121,6 @@ def _draw(clip: "Clip", title: str, target: Path) -> None:
 
     figure = draw_features(clip.waveform, title, clip.start_s)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target) as temporary:
+    with atomic_path(target) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks is drawn as a box
         figure.savefig(temporary, format=target.suffix[1:].lower())

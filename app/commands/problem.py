@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.gathering import Decorator, gather
+from app.commands.numbers import FiniteRange
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def problem_options(*protocols: "Protocol") -> Decorator[Any]:
         ),
         click.option(
             "--keep",
-            type=click.FloatRange(0, 1, min_open=True),
+            type=FiniteRange(0, 1, min_open=True),
             default=0.9,
             show_default=True,
             help="The share of its classes that a model shall keep when it rejects the rest.",

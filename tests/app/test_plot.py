@@ -62,9 +62,67 @@ def test_a_folder_of_pictures_names_what_failed(tmp_path: Path, capsys: pytest.C
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["sound-2.png", "sound.png"]
 
 
+def test_folders_are_drawn_and_a_file_that_is_too_short_does_not_end_the_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short, long = write(tmp_path / "sounds" / "1 short.wav", 0.5), write(tmp_path / "sounds" / "2 long.wav", 3.0)
+    code, _, err = run(capsys, tmp_path / "sounds", "--start", "1", "--out", tmp_path / "pictures")
+    assert code == 1
+    assert f"earshot: {short}: ends before 1 s; give a smaller --start" in err.splitlines()
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [f"{long.stem}.png"]
+
+
+ODD_NAMES = ("$\\frac.wav", "鳥の声 🐕.wav", "two\nlines.wav", "very_long_" * 24 + ".wav")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_name_can_be_drawn_and_fits(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = write(tmp_path / "sound.wav", 0.2).rename(tmp_path / name)
+    code, _, err = run(capsys, sound, "--out", tmp_path / "pictures")
+    assert (code, err) == (0, "")
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == [f"{sound.stem}.png"]
+    assert len(draw_features(np.zeros(RATE, np.float32), name).get_suptitle()) < 100
+
+
+def test_a_click_stands_at_its_time_in_every_row() -> None:
+    click = np.zeros(2 * RATE, np.float32)
+    click[RATE] = 1
+    axes = draw_features(click, "a click", start_s=5).figure.axes
+    for axis in axes[1:4]:
+        image = axis.images[0]
+        begin_s, end_s, _, _ = image.get_extent()
+        loud = np.flatnonzero(np.ptp(image.get_array() - image.get_array()[:, :1], axis=0) > 0.1)
+        at_s = begin_s + (loud.mean() + 0.5) * (end_s - begin_s) / image.get_array().shape[1]
+        assert at_s == pytest.approx(6, abs=0.011), axis.get_title(loc="left")
+
+
+@pytest.mark.parametrize("samples", [1, 2, 399, 1023, RATE])
+def test_what_is_short_or_silent_is_drawn_as_that(samples: int) -> None:
+    figure = draw_features(np.zeros(samples, np.float32), "nothing")
+    waveform, _, mfcc, chroma, shape = figure.axes
+    assert waveform.get_xlim() == (0, max(0.1, samples / RATE))
+    for axis, limits in ((mfcc, (-3, 3)), (chroma, (0, 1))):
+        assert axis.images[0].get_clim() == limits  # 0 has the colour of 0
+        assert (axis.images[0].get_array() == 0).all()
+    assert len(shape.lines[0].get_xdata()) > 1
+
+
+def test_the_legend_and_the_curves_stand_apart() -> None:
+    figure = draw_features(np.random.default_rng(0).uniform(-1, 1, RATE).astype(np.float32), "noise")
+    figure.draw_without_rendering()
+    axis = figure.axes[4]
+    assert axis.get_legend().get_window_extent().y0 >= axis.get_window_extent().y1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--out", "x.png"], "name a folder"), (["--start", "3", "--out", "x"], "ends before 3 s")],
+    [
+        (["--out", "x.png"], "name a folder"),
+        (["--out", "x.jpg"], "--out: takes a .png, .svg, .pdf or a folder, got x.jpg"),
+        (["--start", "nan", "--out", "x"], "'nan' is not a finite number"),
+        (["--start", "inf", "--out", "x"], "'inf' is not a finite number"),
+        (["--seconds", "nan", "--out", "x"], "'nan' is not a finite number"),
+    ],
 )
 def test_mistakes_are_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str

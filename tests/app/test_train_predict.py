@@ -109,6 +109,7 @@ def test_train_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--classes", "no such thing"], "--classes"),
         (["--classes", "Siren;Jackhammer"], "no row has 'Jackhammer'"),
         (["--protocol", "folds"], "use --protocol cv5"),
+        (["--keep", "nan"], "'nan' is not a finite number"),
         (["--classes", "Dogg;Bird"], "no row has the label 'Dogg'; did you mean 'Dog'?"),
         (["--classes", "human6"], "no row has any of the 6 classes (of 90 rows, labelled Dog, Siren, Bird)"),
         (["--head", "svc", "--set", "folds=0"], "--set folds: must be 2 or more, got 0"),
