@@ -220,7 +220,7 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
                 f"for {file} train it again: {info.command}"
             )
         raise FormatError(f"{folder}: {file} is missing; copy the whole folder, or train again: {info.command}")
-    _require_whole(folder / file)
+    require_whole(folder / file)
     try:
         head = load_with_background(info.head, folder, info.class_set.mode, runtime, background=info.background)
         _require_answer(head, info)
@@ -241,7 +241,7 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS_FILE).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in files))
 
 
-def _require_whole(path: Path) -> None:
+def require_whole(path: Path) -> None:
     """Raise FormatError unless a file has its recorded checksum, where one is recorded.
 
     LiteRT does not look at what it reads: a damaged graph may end the process, and must not get that far.

@@ -3,7 +3,7 @@
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -98,19 +98,17 @@ What is left out: the form of the head for the engine that trained it, and the r
 @click.option(
     "--weights",
     type=click.Choice(["float32", "float16", "int8"]),
-    default="float32",
-    show_default=True,
-    help="How a LiteRT head stores its weights.",
+    help="How a LiteRT head shall store its weights. Default: as they are.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def pack(model: Path, out: Path, weights: str, as_json: bool) -> None:
+def pack(model: Path, out: Path, weights: "LiteWeights | None", as_json: bool) -> None:
     """Copy a model without what only training needs."""
     from classifiers.bundle import find_bundle
     from classifiers.pack import bundle_bytes
     from classifiers.pack import pack as packed
 
     folder = find_bundle(model)
-    before, after = bundle_bytes(folder), packed(folder, out, cast("LiteWeights", weights))
+    before, after = bundle_bytes(folder), packed(folder, out, weights)
     said = {"model": str(out), "weights": weights, "bytes_before": before, "bytes": after}
     click.echo(json.dumps(said) if as_json else f"{out}: {after / 1e6:.2f} MB of {before / 1e6:.2f} MB")
 

@@ -43,10 +43,26 @@ def test_a_packed_model_is_small_and_says_the_same(model, tmp_path):
 
 
 def test_a_model_is_not_packed_over_itself_nor_twice(model, tmp_path):
-    with pytest.raises(UsageError, match="is the model itself"):
-        pack(model, model)
-    with pytest.raises(UsageError, match="packed already"):
+    shutil.copytree(model, tmp_path / "outer")
+    shutil.copytree(model, tmp_path / "outer" / "inner")
+    for out in (tmp_path / "outer" / "inner", tmp_path / "outer"):
+        with pytest.raises(UsageError, match="is or holds the model itself"):
+            pack(tmp_path / "outer" / "inner", out)
+    with pytest.raises(UsageError, match="packed already; pack the model that it was made from"):
         pack(MODELS / "audioset527", tmp_path / "again", "int8")
+    pack(MODELS / "city10", tmp_path / "city")
+    assert (tmp_path / "city" / "SHA256SUMS").read_text() == (MODELS / "city10" / "SHA256SUMS").read_text()
+
+
+@pytest.mark.parametrize("name", ["head.npz", "head.skops", "sources.npy"])
+def test_what_is_damaged_is_not_packed_under_checksums_of_its_own(model, tmp_path, name):
+    shutil.copytree(model, tmp_path / "model")
+    damaged = bytearray((tmp_path / "model" / name).read_bytes())
+    damaged[-3] ^= 1
+    (tmp_path / "model" / name).write_bytes(damaged)
+    with pytest.raises(FormatError, match=rf"{name}: is damaged"):
+        pack(tmp_path / "model", tmp_path / "small")
+    assert not (tmp_path / "small").exists()
 
 
 def test_packing_replaces_models_only(model, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from classifiers.heads import FittedHead, TrainingData, fit_head, load_head
 from classifiers.networks.cnn import overlapping_slices
+from classifiers.pack import converted_again
 from embeddings.encoders import ENCODERS
 from ingest.errors import UsageError
 from tests.classifiers.generated import make_spec
@@ -105,6 +106,15 @@ class TestTrained:
         for runtime in ("light", "full"):
             loaded = load_head("cnn", folder, mode, runtime).predict(data.vectors, data.mask)  # type: ignore[arg-type]
             np.testing.assert_allclose(loaded.scores, said, atol=1e-5)
+
+    def test_with_short_weights_it_says_nearly_the_same(self, fitted: tuple[str, FittedHead, Path]) -> None:
+        mode, head, folder = fitted
+        data = make_data(mode, n=12, seed=1)
+        short = folder / "short"
+        short.mkdir()
+        (short / "head.tflite").write_bytes(converted_again(folder / "head.keras", folder / "head.tflite", "int8"))
+        said = load_head("cnn", short, mode, "light").predict(data.vectors, data.mask).scores  # type: ignore[arg-type]
+        assert np.abs(said - head.predict(data.vectors, data.mask).scores).max() < 0.05
 
     def test_the_light_form_needs_no_tensorflow(self, fitted: tuple[str, FittedHead, Path]) -> None:
         mode, _, folder = fitted
