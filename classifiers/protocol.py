@@ -18,6 +18,8 @@ PROTOCOLS: dict[str, str] = {
     "none": "no measure, only the final head",
 }
 N_FOLDS = 5
+FEW_SOURCES = 20
+"""Of rows without a class: so few are spread over the folds as a class is. Of more, chance gives each fold some."""
 ROWS_AT_ONCE = 1 << 13
 Rows = npt.NDArray[np.intp]
 
@@ -62,8 +64,10 @@ def make_splits(
     if protocol == "folds":
         splits = _predefined(folds)
     else:
-        fold_of_row = grouped_folds(targets, sources, _enough_folds(targets, sources, names), rng) + 1
-        held_out = [_fullest(targets, fold_of_row)] if protocol == "split" else np.unique(fold_of_row)
+        n_folds = _enough_folds(targets, sources, names)
+        spread = _with_few_of_none(targets, sources)
+        fold_of_row = grouped_folds(spread, sources, n_folds, rng) + 1
+        held_out = [_fullest(spread, fold_of_row)] if protocol == "split" else np.unique(fold_of_row)
         splits = _of_folds(fold_of_row, held_out)
     check_no_leak(splits, sources)
     return protocol, splits
@@ -149,6 +153,14 @@ def _enough_folds(targets: npt.NDArray[np.float32], sources: Sequence[str], name
             _of_one_source([names[int(c)] if names else str(c + 1) for c in np.flatnonzero(per_class < 2)])
         )
     return min(N_FOLDS, len(set(sources)))
+
+
+def _with_few_of_none(targets: npt.NDArray[np.float32], sources: Sequence[str]) -> npt.NDArray[np.float32]:
+    """The targets; with a column for the rows without a class where these come from few sources, but more than one."""
+    none = ~targets.any(axis=1)
+    if not 1 < len({sources[i] for i in np.flatnonzero(none)}) <= FEW_SOURCES:
+        return targets
+    return np.hstack([targets, none[:, None].astype(np.float32)])
 
 
 def _fullest(targets: npt.NDArray[np.float32], fold_of_row: npt.NDArray[np.integer]) -> int:

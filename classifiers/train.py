@@ -227,11 +227,15 @@ def _require_taught(protocol: str, splits: list[Split], targets: Targets, class_
                     f"--protocol: without {split.name} {lacks} with {name!r} would be left to learn from; "
                     f"{'use --protocol cv5, ' * (protocol == 'folds')}add sounds, or leave the class out"
                 )
-        if targets.background and (taught.sum() == len(split.train) or not tested.any()):
-            lacks = "rows of the classes to test" if not tested.any() else "background to train on"
+        if targets.background and not tested.any():
             raise UsageError(
-                f"--background: {split.name} has no {lacks}, for all of it comes from too few recordings or folds; add "
-                "background of other recordings, use --protocol cv5, or leave --background out"
+                f"--background: {split.name} has background only, and no class to test; add sounds of the classes to "
+                f"it, use --protocol {'cv5' if protocol == 'folds' else 'split'}, or leave --background out"
+            )
+        if targets.background and taught.sum() == len(split.train):
+            raise UsageError(
+                f"--background: without {split.name} none would be left to learn from; add background of other "
+                f"recordings, {'use --protocol cv5, ' * (protocol == 'folds')}or leave --background out"
             )
 
 
