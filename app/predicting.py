@@ -1,7 +1,12 @@
-"""From audio files to predictions with one bundle: what `earshot predict` runs, on any engine. Touches the disk."""
+"""From audio files, or a store of their embeddings, to predictions with one bundle: what `earshot predict` runs.
+
+Touches the disk. Files are predicted on any engine.
+"""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +14,29 @@ import numpy as np
 
 from classifiers.bundle import Bundle, load_bundle
 from classifiers.prediction import Prediction, make_predictions
+from classifiers.scoring import score_rows
 from embeddings.embed import Progress
-from embeddings.embedding import window_key
+from embeddings.embedding import item_key, window_key
 from embeddings.encoders import Encoder, EncoderSettings, encoder_row, load_encoder
+from embeddings.store import SPEC_FILE, EmbeddingStore
+from embeddings.table import EmbeddingTable
 from ingest.arrow_folder import ArrowFolder
 from ingest.audio import read_windows
 from ingest.clip import AudioItem
 from ingest.engine import Engine, Here
-from ingest.errors import AudioError
-from ingest.folder import AudioPath
+from ingest.errors import AudioError, UsageError
+from ingest.folder import AudioPath, folder_at
 from ingest.manifest import read_items
 
 
 @dataclass(frozen=True, slots=True)
 class FilePrediction:
-    """One file: a prediction for each window that could be read, and what went wrong if anything did."""
+    """One file: a prediction for each window that could be read, and what went wrong if anything did.
 
-    path: AudioPath
+    path: of the audio; of rows of a store without audio (released features) their key.
+    """
+
+    path: AudioPath | str
     predictions: list[Prediction]
     error: str | None = None
 
@@ -104,6 +115,49 @@ def find_audio(paths: Sequence[Path | ArrowFolder]) -> list[AudioItem]:
         else:
             items.append(AudioItem(key=str(path), path=path, source=str(path)))
     return items
+
+
+def find_store(places: Sequence[Path | ArrowFolder]) -> EmbeddingStore | None:
+    """The embedding store that stands where audio may stand; None where there is none.
+
+    Raises:
+        UsageError: it does not stand alone.
+        FormatError: it is damaged.
+    """
+    folders = [folder_at(place) for place in places]
+    stores = [folder for folder in folders if folder.has(SPEC_FILE)]
+    if stores and len(folders) > 1:
+        raise UsageError(f"AUDIO: {stores[0]} is an embedding store, which is predicted alone; name nothing beside it")
+    return EmbeddingStore.open(stores[0]) if stores else None
+
+
+def predict_store(bundle: Bundle, store: EmbeddingStore) -> Iterator[FilePrediction]:
+    """Predict every row of a store, in constant memory; the rows of a file that follow each other come together.
+
+    Raises:
+        SpecMismatchError: the bundle was trained on other embeddings.
+        FormatError: a part is damaged, or a vector is not finite.
+    """
+    bundle.require(store.spec)
+    rows = chain.from_iterable(_predict_table(bundle, table) for table in store.tables())
+    for path, of_file in groupby(rows, key=itemgetter(0)):
+        yield FilePrediction(path, [prediction for _, prediction in of_file])
+
+
+def _predict_table(bundle: Bundle, table: EmbeddingTable) -> Iterator[tuple[AudioPath | str, Prediction]]:
+    table.require_finite()
+    said, _ = score_rows(bundle.predict, table.vectors, table.mask)
+    predictions = make_predictions(
+        said,
+        bundle.decide(said),
+        table.mask,
+        keys=table.keys,
+        start_s=table.start_s,
+        end_s=table.end_s,
+        class_names=bundle.class_names,
+    )
+    paths = (path or item_key(key) for path, key in zip(table.paths, table.keys, strict=True))
+    yield from zip(paths, predictions, strict=True)
 
 
 def encoder_for(bundle: Bundle, weights_dir: Path | None, precision: str | None = None) -> Encoder:

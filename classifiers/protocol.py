@@ -157,8 +157,8 @@ def _enough_folds(targets: npt.NDArray[np.float32], sources: Sequence[str], name
 
 def _with_few_of_none(targets: npt.NDArray[np.float32], sources: Sequence[str]) -> npt.NDArray[np.float32]:
     """The targets; with a column for the rows without a class where these come from few sources, but more than one."""
-    none = ~targets.any(axis=1)
-    if not 1 < len({sources[i] for i in np.flatnonzero(none)}) <= FEW_SOURCES:
+    none = np.logical_not(targets.any(axis=1))
+    if not 1 < len({sources[i] for i in np.flatnonzero(none).tolist()}) <= FEW_SOURCES:
         return targets
     return np.hstack([targets, none[:, None].astype(np.float32)])
 

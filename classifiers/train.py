@@ -31,7 +31,7 @@ from classifiers.scoring import joined_scores, score_rows
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet
-from ingest.errors import FormatError, UsageError
+from ingest.errors import UsageError
 
 VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "xgboost-cpu", "keras", "tensorflow", "ai-edge-litert")
 Progress = Callable[[str, float], None]
@@ -115,7 +115,7 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
     if settings.background:
         targets = add_background(targets, table.mids, class_set, settings.background, rng)
     used = table.select(targets.rows)
-    _require_finite(used)
+    used.require_finite()
     protocol, splits = make_splits(
         settings.protocol, targets.values, used.sources, used.folds, rng, names=class_set.names
     )
@@ -185,7 +185,7 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
     if class_set.mode == "single":
         rows = np.union1d(rows, rows_of_strangers(table.mids, class_set, relatives_too=True)).astype(np.intp)
     used = table.select(rows)
-    _require_finite(used)
+    used.require_finite()
     raw, patches = score_rows(bundle.score, used.vectors, used.mask)
     said = bundle.info.decision.calibrated(raw)
     return measure_rows(
@@ -242,19 +242,6 @@ def _require_taught(protocol: str, splits: list[Split], targets: Targets, class_
 def _require_rows(table: EmbeddingTable) -> None:
     if not len(table):
         raise UsageError("EMB: the store has no rows; embed some audio, or finish the `earshot embed` that was stopped")
-
-
-def _require_finite(table: EmbeddingTable) -> None:
-    if np.issubdtype(table.vectors.dtype, np.integer):
-        return
-    finite = np.isfinite(table.vectors).all(axis=(1, 2))
-    if not finite.all():
-        others = np.count_nonzero(~finite) - 1
-        also = f" (so do those of {others:,} other rows)" if others else ""
-        raise FormatError(
-            f"{table.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values{also}; embed this audio "
-            "again, or take the rows out"
-        )
 
 
 def _measure_out_of_fold(

@@ -49,6 +49,19 @@ class EmbeddingTable:
         """int32 [n], real patches in each row."""
         return self.mask.sum(axis=1, dtype=np.int32)
 
+    def require_finite(self) -> None:
+        """Raise FormatError, in plain words, where a vector is not finite."""
+        if np.issubdtype(self.vectors.dtype, np.integer):
+            return
+        finite = np.isfinite(self.vectors).all(axis=(1, 2))
+        if not finite.all():
+            others = np.count_nonzero(~finite) - 1
+            also = f" (so do those of {others:,} other rows)" if others else ""
+            raise FormatError(
+                f"{self.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values{also}; embed this audio "
+                "again, or take the rows out"
+            )
+
     def select(self, indices: npt.ArrayLike) -> "EmbeddingTable":
         """The rows at `indices` (integers, or one bool a row), in that order; vectors are copied."""
         rows = np.arange(len(self))[np.asarray(indices)] if len(self) else np.zeros(0, np.intp)

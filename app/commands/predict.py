@@ -28,6 +28,7 @@ Examples:
   earshot predict model *.m4a --csv > scores.csv
   earshot predict model /data/year --csv --workers 8 > scores.csv
   earshot predict /data/model s3://bucket/year --csv --engine ray --ray-address head:6379 > scores.csv
+  earshot predict model emb --csv > scores.csv     what `earshot embed` made: no encoder, no audio is needed
 
 One row per window of ten seconds. A file that cannot be read is named on standard error and the others go on.
 """
@@ -54,29 +55,36 @@ def command(  # noqa: PLR0917 - click passes them all by name
     top: int | None,
     engine: EngineSettings,
 ) -> None:
-    """Say which of a model's classes are in audio files or folders of them."""
-    from app.predicting import find_audio, predict_files
+    """Say which of a model's classes are in audio files, folders of them, or an embedding store."""
+    from app.predicting import find_audio, find_store, predict_files, predict_store
     from app.progress import ClipBar
-    from classifiers.bundle import find_bundle, read_info
+    from classifiers.bundle import find_bundle, load_bundle, read_info
     from embeddings.encoders import require_precision
 
     if as_csv and (as_json or top):
         raise UsageError("--csv: has a column for every class, so it goes with neither --json nor --top; leave it out")
     info = read_info(find_bundle(model))
-    require_precision(precision, [info.spec.encoder])
     class_names = info.class_set.names
-    items = find_audio(audio)
-    if not items:
-        raise UsageError(f"AUDIO: no audio files in {', '.join(map(str, audio))}; name some files")
+    store = find_store(audio)
+    items = find_audio(audio) if store is None else []
+    if not (items or store):
+        raise UsageError(f"AUDIO: nothing is in {', '.join(map(str, audio))}; name some files, or a store with rows")
+    if store is None:
+        require_precision(precision, [info.spec.encoder])
+    elif engine != EngineSettings() or weights or precision:
+        raise UsageError(
+            "--engine, --workers, --weights, --precision: are for audio, and a store is made already; leave them out"
+        )
     if info.caveat:
         click.echo(f"note: {model}: {info.caveat}", err=True)
     results = []
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    where = start_engine(engine, processes=min(engine.workers or 1, len(items)))
     quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
     with ClipBar() as bar:
         progress = (lambda _: None) if quiet else bar
-        for result in predict_files(where, model, weights, items, precision=precision, progress=progress):
+        where = start_engine(engine, processes=min(engine.workers or 1, len(items)))
+        of_files = predict_files(where, model, weights, items, precision=precision, progress=progress)
+        for result in of_files if store is None else predict_store(load_bundle(model), store):
             results.append(result)
             if result.error:
                 bar.say(f"earshot: {result.error}")

@@ -45,6 +45,9 @@ def test_from_sounds_to_an_answer(encoder: str, dim: int, tmp_path: Path) -> Non
     said = run("predict", model, tmp_path / "sounds" / "high" / "3.wav", "--json")
     (window,) = json.loads(said)["files"][0]["windows"]
     assert window["scores"]["high"] > 0.7
+    of_files, of_store = (json.loads(run("predict", model, place, "--json"))["files"] for place in (clips, emb))
+    assert len(of_files) == 12
+    assert sorted(of_files, key=lambda file: file["path"]) == sorted(of_store, key=lambda file: file["path"])
 
 
 def test_all_heads_of_a_spectrogram_are_those_that_are_done_today() -> None:

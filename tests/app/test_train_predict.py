@@ -14,8 +14,9 @@ import pytest
 import soundfile
 
 from app.cli import main
+from classifiers.bundle import load_bundle
 from classifiers.shallow import svc
-from embeddings.embedding import Embedding
+from embeddings.embedding import Embedding, window_key
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.store import EmbeddingStore
 from ingest.audio import read_clip
@@ -274,3 +275,55 @@ def test_csv_and_json_exclude_each_other(model: Path, capsys: pytest.CaptureFixt
     code, _, err = run(capsys, "predict", model, "x.wav", "--csv", "--json")
     assert code == 2
     assert "--csv" in err
+
+
+def test_predict_takes_a_store_whose_rows_have_no_audio(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows of one recording come together, also where they stand in several row groups."""
+    table = make_table(90)
+    with EmbeddingStore.create(tmp_path / "emb", make_spec()).writer("0") as writer:
+        writer._row_group_bytes = 3 * table.vectors[0].nbytes
+        for i in range(60):
+            vectors = table.vectors[i][table.mask[i]]
+            start_s = 10.0 * (i % 5)
+            writer.append(Embedding(window_key(f"c{i // 5}", start_s), "s", "", start_s, start_s + 9.6, vectors, ()))
+    code, out, _ = run(capsys, "predict", model, tmp_path / "emb", "--json")
+    names, files = json.loads(out)["classes"], json.loads(out)["files"]
+    assert code == 0
+    assert [file["path"] for file in files] == [f"c{i}" for i in range(12)]
+    assert [window["start_s"] for window in files[3]["windows"]] == [0, 10, 20, 30, 40]
+    expected = load_bundle(model).predict(table.vectors[:60], table.mask[:60]).scores
+    said = [[w["scores"][name] for name in names] for file in files for w in file["windows"]]
+    np.testing.assert_allclose(said, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("others", "code", "message"),
+    [
+        (["a.wav"], 2, "is an embedding store, which is predicted alone"),
+        (["--workers", "2"], 2, "are for audio, and a store is made already"),
+        (["--precision", "float32"], 2, "are for audio, and a store is made already"),
+    ],
+)
+def test_what_does_not_go_with_a_store(
+    model: Path, capsys: pytest.CaptureFixture[str], others: list[str], code: int, message: str
+) -> None:
+    left, out, err = run(capsys, "predict", model, model.parent / "emb", *others)
+    assert (left, out) == (code, "")
+    assert message in err.splitlines()[-1]
+
+
+def test_predict_refuses_a_store_of_another_encoder_and_an_empty_one(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    EmbeddingStore.create(tmp_path / "empty", make_spec())
+    code, out, err = run(capsys, "predict", model, tmp_path / "empty")
+    assert (code, out) == (2, "")
+    assert "name some files, or a store with rows" in err
+    table = make_table(4)
+    rows = [Embedding(f"k{i}", "s", "", 0.0, 9.6, table.vectors[i][table.mask[i]], ()) for i in range(4)]
+    write_store(tmp_path / "other", rows, make_spec(encoder="another"))
+    code, out, err = run(capsys, "predict", model, tmp_path / "other")
+    assert (code, out) == (1, "")
+    assert "trained on other embeddings (encoder: generated against another)" in err
