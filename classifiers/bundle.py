@@ -27,7 +27,7 @@ from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
 from ingest.class_sets import ClassSet
 from ingest.errors import EarshotError, FormatError, SpecMismatchError, UsageError
-from ingest.files import atomic_folder
+from ingest.files import atomic_folder, require_writable
 from ingest.foreign import checked
 
 FORMAT_VERSION = 1
@@ -342,7 +342,13 @@ def save_bundle(
 
 
 def check_free(folder: Path) -> None:
-    """Raise UsageError unless a bundle may be written here: nothing, an empty folder, or a bundle to be replaced."""
+    """See that a bundle may be written here: where there is nothing, an empty folder, or a bundle to be replaced.
+
+    Raises:
+        UsageError: something else is there.
+        OSError: the place may not be written.
+    """
+    require_writable(folder)
     if folder.is_dir() and ((folder / MODEL_FILE).is_file() or not any(folder.iterdir())):
         return
     if folder.exists():

@@ -20,7 +20,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     temporary = _beside(path, "tmp")
     try:
-        with _naming(path):
+        with _naming(path, temporary):
             yield temporary
             _sync(temporary)
         temporary.replace(path)
@@ -39,8 +39,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = _beside(folder, "tmp"), _beside(folder, "old")
     try:
-        temporary.mkdir()
-        with _naming(folder):
+        with _naming(folder, temporary):
+            temporary.mkdir()
             yield temporary
             for path in temporary.rglob("*"):
                 if path.is_file():
@@ -66,11 +66,22 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """The system's error of a full disk does not say which, or names what was copied to it: the message should."""
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
+    """The system's error of a full disk does not say which, or names what was copied to it, and others name what the
+    user never named: the message should name what is to be written."""
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM and (error.filename is None or error.filename2 is not None):
+        no_room = error.errno in _NO_ROOM and (error.filename is None or error.filename2 is not None)
+        if no_room or error.filename in (temporary, str(temporary)):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def require_writable(place: Path) -> None:
+    """Raise the OSError that making `place` would raise, as far as that can be known: before the work, not after it."""
+    above = next(parent for parent in place.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))

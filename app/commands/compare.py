@@ -69,7 +69,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from classifiers.compare import CompareSettings, choose_heads, compare
     from classifiers.report.comparison_pages import render_csv, render_markdown, render_page
     from embeddings.store import EmbeddingStore
-    from ingest.files import atomic_path
+    from ingest.files import atomic_path, require_writable
 
     opened = EmbeddingStore.open(store)
     chosen, left_out = choose_heads(heads, opened.spec)
@@ -81,6 +81,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
             err=True,
         )
     out = out or store.beside(".compare")
+    require_writable(out / "results")
     parallel = engine.name != "local" or (engine.workers or 1) > 1
     where = start_engine(engine, processes=engine.workers or 1) if parallel else None
     settings = CompareSettings(**problem.settings(), heads=chosen, seeds=seeds, head_changes=head_changes)

@@ -277,6 +277,25 @@ def test_csv_and_json_exclude_each_other(model: Path, capsys: pytest.CaptureFixt
     assert "--csv" in err
 
 
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_nothing_is_learnt_for_a_place_that_cannot_be_written(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object) -> None:
+        raise AssertionError("hours of work")
+
+    monkeypatch.setattr(svc, "fit", fit)
+    store = generated_store(tmp_path / "emb")
+    (tmp_path / "file").touch()
+    code, out, err = run(capsys, command, store, f"--head{'s' * (command == 'compare')}", "svc", "--out",
+                         tmp_path / "file" / "made")  # fmt: skip
+    assert (code, out) == (1, "")
+    assert (
+        err
+        == f"earshot: {tmp_path / 'file'}: Not a directory; check that the place exists, may be written and has room\n"
+    )
+
+
 def test_predict_takes_a_store_whose_rows_have_no_audio(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.files import atomic_folder, atomic_path
+from ingest.files import atomic_folder, atomic_path, require_writable
 
 
 def fill(folder: Path, text: str) -> None:
@@ -46,6 +46,31 @@ def test_ctrl_c_between_the_two_renames_brings_the_old_one_back(
         fill(tmp_path / "out", "second")
     assert (tmp_path / "out" / "below" / "a").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_cannot_be_written_is_named_as_the_user_named_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: bool) -> None:
+        if path == tmp_path:
+            return
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(PermissionError) as caught, atomic_folder(tmp_path / "out"):
+        pass
+    assert caught.value.filename == str(tmp_path / "out")
+    with pytest.raises(PermissionError) as caught, atomic_path(tmp_path / "file") as made:
+        refuse(made)
+    assert caught.value.filename == str(tmp_path / "file")
+
+
+def test_whether_a_place_may_be_written_is_known_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    require_writable(tmp_path / "deep" / "out")
+    with pytest.raises(NotADirectoryError, match=r"file'$"):
+        require_writable(tmp_path / "file" / "deep" / "out")
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)  # the tests may run as root
+    with pytest.raises(PermissionError):
+        require_writable(tmp_path / "deep" / "out")
 
 
 @pytest.mark.parametrize("atomic", [atomic_path, atomic_folder])
