@@ -71,8 +71,8 @@ class EmbeddingStore:
         """Open a store and check that its parts are whole.
 
         Raises:
-            UsageError: no such folder.
-            FormatError: no `spec.json`, or a file that is damaged.
+            UsageError: no such folder, or it is no store.
+            FormatError: a file is damaged.
         """
         folder = folder_at(place)
         if not folder.exists():
@@ -298,7 +298,8 @@ def read_spec(folder: Folder) -> EncoderSpec:
     """The spec of the store in a folder.
 
     Raises:
-        FormatError: it is missing or damaged.
+        UsageError: it is no store.
+        FormatError: the spec is missing or damaged.
     """
     if not folder.has(SPEC_FILE):
         raise _missing_spec(folder)
@@ -308,9 +309,11 @@ def read_spec(folder: Folder) -> EncoderSpec:
         raise FormatError(f"{folder.at(SPEC_FILE)}: not the spec of a store ({error}); make the store again") from error
 
 
-def _missing_spec(folder: Folder) -> FormatError:
-    return FormatError(
-        f"{folder.at(SPEC_FILE)}: missing, so this is no embedding store; name the folder that `--out` named"
+def _missing_spec(folder: Folder) -> FormatError | UsageError:
+    if _part_names(folder):
+        return FormatError(f"{folder.at(SPEC_FILE)}: missing; copy the whole store again, or make it again")
+    return UsageError(
+        f"{folder}: holds no {SPEC_FILE}, so it is no embedding store; make one with `earshot embed`, or name its --out"
     )
 
 

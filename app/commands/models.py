@@ -36,7 +36,8 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps({"models": rows}))
         return
     for row in rows:
-        numbers = "".join(f", {name} {row[name]:.3f}" for name in ("accuracy", "mAP") if row[name] is not None)
+        measures = ("accuracy", "mAP") if row["mode"] == "single" else ("mAP",)  # all 527 right in a row are few
+        numbers = "".join(f", {name} {row[name]:.3f}" for name in measures if row[name] is not None)
         click.echo(
             f"{row['name']:<14} {row['title']}: {row['classes']} classes, {row['head']} on {row['encoder']}{numbers}, "
             f"{row['bytes'] / 1e6:.1f} MB"
@@ -118,6 +119,7 @@ def _about(name: str, info: Any, size: int) -> dict[str, Any]:
         "name": name,
         "title": info.class_set.title,
         "classes": len(info.class_set.classes),
+        "mode": info.class_set.mode,
         "head": info.head,
         "encoder": info.spec.encoder,
         "accuracy": info.metrics.accuracy if info.metrics else None,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.commands.failures import end_with_failures
 from app.commands.numbers import FiniteRange
 from app.commands.places import AudioType
-from ingest.errors import AudioError, EarshotError, EmptyAudioError, UsageError
+from ingest.errors import AudioError, EmptyAudioError, UsageError
 
 if TYPE_CHECKING:
     from ingest.arrow_folder import ArrowFolder
@@ -57,8 +58,7 @@ def command(audio: "tuple[Path | ArrowFolder, ...]", out: Path, start_s: float, 
             continue
         _draw(clip, Path(path.name).name, target)
         click.echo(target)
-    if failed:
-        raise EarshotError(f"{failed} of {len(targets)} files could not be drawn; they are named above")
+    end_with_failures(failed, len(targets), "drawn")
 
 
 def _targets(audio: "list[AudioPath]", out: Path) -> "dict[AudioPath, Path]":

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from app.commands.engine_options import engine_options, start_engine
+from app.commands.failures import end_with_failures
 from app.commands.places import AudioType
 from ingest.engine import EngineSettings
-from ingest.errors import EarshotError, UsageError
+from ingest.errors import UsageError
 
 if TYPE_CHECKING:
     from app.predicting import FilePrediction
@@ -98,8 +99,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
         files = [result.to_json(top) for result in results]
         said = {"model": str(model), "classes": list(class_names), "caveat": info.caveat or None, "files": files}
         click.echo(json.dumps(said))
-    if failed := sum(result.error is not None for result in results):
-        raise EarshotError(f"{failed} of {len(results)} files could not be read to the end; they are named above")
+    end_with_failures(sum(result.error is not None for result in results), len(results), "read to the end")
 
 
 def _csv_rows(result: "FilePrediction") -> list[list[str]]:

@@ -96,6 +96,12 @@ def test_a_click_stands_at_its_time_in_every_row() -> None:
         assert at_s == pytest.approx(6, abs=0.011), axis.get_title(loc="left")
 
 
+def test_a_file_alone_is_told_of_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, tmp_path / "gone.wav", "--out", tmp_path / "x.png")
+    assert (code, out) == (1, "")
+    assert err == f"earshot: {tmp_path / 'gone.wav'}: there is no such file; check the path, or list the folder again\n"
+
+
 @pytest.mark.parametrize("samples", [1, 2, 399, 1023, RATE])
 def test_what_is_short_or_silent_is_drawn_as_that(samples: int) -> None:
     figure = draw_features(np.zeros(samples, np.float32), "nothing")

@@ -208,7 +208,7 @@ def test_damage_is_named_on_opening(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     with pytest.raises(UsageError, match="a store is a folder"):
         EmbeddingStore.create(tmp_path / "a file", a_spec())
-    with pytest.raises(FormatError, match=r"spec\.json: missing"):
+    with pytest.raises(UsageError, match=r"holds no spec\.json, so it is no embedding store; make one"):
         EmbeddingStore.open(tmp_path)
     store = EmbeddingStore.create(tmp_path, a_spec())
     with store.writer("0") as writer:
