@@ -76,6 +76,7 @@ def problem_options(*protocols: "Protocol") -> Decorator[Any]:
         click.option(
             "--keep",
             type=FiniteRange(0, 1, min_open=True),
+            metavar="SHARE",
             default=0.9,
             show_default=True,
             help="The share of its classes that a model shall keep when it rejects the rest.",

@@ -216,10 +216,11 @@ def _check(name: str, settings: CnnSettings, data: TrainingData) -> None:
             f"--head {name}: looks at spectrograms, and a vector of {data.spec.encoder} stands for "
             f"{data.spec.patch_s:g} s; embed with --encoder logmel or mfcc, or use --head attention"
         )
-    if settings.frames % SHRINK or len(settings.filters) != 3 or min(settings.filters) < 1:
+    if settings.frames % SHRINK:
+        raise UsageError(f"--set frames: must be a multiple of {SHRINK}, got {settings.frames}; give 256, say")
+    if len(settings.filters) != 3 or min(settings.filters) < 1:
         raise UsageError(
-            f"--set frames, filters: a multiple of {SHRINK} and three numbers above 0, got {settings.frames} and "
-            f"{list(settings.filters)}"
+            f"--set filters: takes three numbers above 0, got {list(settings.filters)}; give [16, 32, 64], say"
         )
 
 

@@ -52,9 +52,16 @@ def test_slices_cover_a_recording_and_overlap_by_half() -> None:
         assert (np.diff(starts) > 0).all()
 
 
-@pytest.mark.parametrize("changes", [{"filters": [4, 0, 4]}, {"filters": [4, 8]}, {"frames": 17}])
-def test_a_shape_that_no_network_has_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="three numbers above 0"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"filters": [4, 0, 4]}, "--set filters: takes three numbers above 0, got"),
+        ({"filters": [4, 8]}, "--set filters: takes three numbers above 0, got"),
+        ({"frames": 17}, "--set frames: must be a multiple of 16, got 17"),
+    ],
+)
+def test_a_shape_that_no_network_has_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         fit_head("cnn", make_data(), 0, changes=changes)
 
 
