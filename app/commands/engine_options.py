@@ -27,7 +27,9 @@ def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decora
             show_default=True,
             help="This machine, or a Ray cluster (`pip install earshot[ray]`).",
         ),
-        click.option("--workers", type=click.IntRange(1), metavar="N", help=f"{local_workers} With ray: actors, one CPU each."),
+        click.option(
+            "--workers", type=click.IntRange(1), metavar="N", help=f"{local_workers} With ray: actors, one CPU each."
+        ),
         click.option(
             "--ray-address",
             metavar="HOST:PORT",
