@@ -42,7 +42,7 @@ def export(store: EmbeddingStore, format_name: str, out: Path) -> Exported:
     if format_name not in FORMATS:
         raise UsageError(f"--format: must be one of {', '.join(FORMATS)}, got {format_name!r}")
     if out.exists():
-        raise UsageError(f"{out}: exists already; remove it, or name another place")
+        raise UsageError(f"--out: {out} exists already; remove it, or name another place")
     out.parent.mkdir(parents=True, exist_ok=True)
     return FORMATS[format_name](store, out)
 
