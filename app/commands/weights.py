@@ -57,7 +57,11 @@ def fetch_(names: tuple[str, ...], to: Path | None) -> None:
         click.echo(_fetch_one(file, to))
 
 
-@command.command("verify", epilog="Example: earshot weights verify all --weights ~/weights")
+@command.command(
+    "verify",
+    short_help="Check files by SHA-256 and published behaviour.",
+    epilog="Example: earshot weights verify all --weights ~/weights",
+)
 @_names_argument
 @_weights_option
 @_json_option
