@@ -1,11 +1,16 @@
 """The command's manners: one line per mistake, the right exit code, nothing but JSON under --json."""
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
+
+from app.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,3 +94,12 @@ def test_no_arguments_show_the_help() -> None:
     done = run()
     assert done.returncode == 0
     assert "earshot demo" in done.stdout
+
+
+def test_what_a_group_says_of_its_commands_is_not_cut_off() -> None:
+    commands = {name: importlib.import_module(f"app.commands.{name}").command for name in COMMANDS}
+    groups = [name for name, command in commands.items() if isinstance(command, click.Group)]
+    assert "ingest" in groups
+    for name in groups:
+        said = CliRunner().invoke(commands[name], ["--help"], terminal_width=80).output.partition("Commands:")[2]
+        assert said and "..." not in said, name

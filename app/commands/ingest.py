@@ -30,12 +30,13 @@ command.add_command(metadata.metadata)
 
 
 @command.command(
+    short_help="Labelled audio in a folder -> a manifest.",
     epilog="""\b
 Examples:
   earshot ingest folder ESC-50/ --out clips                 layout found by itself
   earshot ingest folder sounds/ --layout csv --out clips    sounds/*.csv with path, labels, maybe fold and source
   earshot embed clips --encoder yamnet --out emb            what comes next
-"""
+""",
 )
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
@@ -104,12 +105,13 @@ def _folder_text(summary: dict[str, Any]) -> str:
 
 
 @command.command(
+    short_help="AudioSet's released VGGish features -> a store.",
     epilog="""\b
 Examples:
   earshot ingest features audioset_v1_embeddings/ --split bal_train --out balanced
   earshot ingest features features.tar.gz --split eval --out eval
   earshot train balanced --classes city10 --head attention --out model    what comes next
-"""
+""",
 )
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The embedding store to write.")

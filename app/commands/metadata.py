@@ -15,6 +15,7 @@ _SUMMARIES = "\n".join(
 
 
 @click.command(
+    short_help="AudioSet's lists, labels, ontology and features.",
     epilog=f"""\b
 Files ({", ".join(file.name for file in METADATA.values() if file.by_name_only)} only when named):
 {_SUMMARIES}
@@ -24,7 +25,7 @@ Examples:
   earshot ingest metadata --out audioset
   earshot ingest metadata --out audioset features.tar.gz
   earshot ingest metadata --out audioset --base https://storage.googleapis.com/eu_audioset/youtube_corpus/
-"""
+""",
 )
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files.")

@@ -47,6 +47,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command(
+    short_help="YAMNet alone as a model of AudioSet's classes.",
     epilog="""\b
 Examples:
   earshot models native --classes city10 --out city
@@ -54,7 +55,7 @@ Examples:
   earshot predict city street.wav
 
 Measured on nothing: `earshot train EMB --head yamnet-native` measures the same head on sounds with labels.
-"""
+""",
 )
 @click.option("--classes", required=True, metavar="SET", help="A class set, a .toml file, or names separated by ';'.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the model.")

@@ -23,13 +23,14 @@ _SHOWN_REASON = 100
 
 
 @click.command(
+    short_help="What became of every segment.",
     epilog="""\b
 Examples:
   earshot ingest status balanced
   earshot ingest status balanced --report       writes balanced/availability.md anew
   earshot ingest status balanced --json
   earshot ingest status s3://bucket/balanced    of a run elsewhere, with --publish s3://bucket/balanced
-"""
+""",
 )
 @click.argument("folder")
 @click.option("--report", is_flag=True, help="Also write availability.md, to publish beside numbers.")

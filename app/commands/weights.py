@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from app.progress import download_bar
+from embeddings.encoders import ENCODERS
 from embeddings.weights import WEIGHTS, WeightsFile, fetch, look_up
 from ingest.errors import UsageError, WeightsError
 
@@ -16,7 +17,7 @@ _weights_option = click.option(
     "--weights", type=click.Path(path_type=Path), help="A folder of your own, searched first; or set EARSHOT_WEIGHTS."
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_name_argument = click.argument("name", metavar="NAME|all")
+_names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 
 @click.group()
@@ -38,30 +39,43 @@ def list_(weights: Path | None, as_json: bool) -> None:
 
 
 @command.command(
-    "fetch", epilog="Example: earshot weights fetch yamnet.h5     Interrupted, it goes on where it stopped."
+    "fetch",
+    epilog="""\b
+Examples:
+  earshot weights fetch yamnet.h5
+  earshot weights fetch vggish-pca        both files that this encoder needs
+Interrupted, it goes on where it stopped.""",
 )
-@_name_argument
+@_names_argument
 @click.option("--to", type=click.Path(path_type=Path), help="Folder to put it in; this machine's cache by default.")
-def fetch_(name: str, to: Path | None) -> None:
-    """Download official weight files, with their checksums verified."""
-    for file in _chosen(name):
+def fetch_(names: tuple[str, ...], to: Path | None) -> None:
+    """Download official weight files, with their checksums verified.
+
+    NAME is a file, an encoder (all that it needs), or "all".
+    """
+    for file in _chosen(names):
         click.echo(_fetch_one(file, to))
 
 
-@command.command("verify", epilog="Example: earshot weights verify all --weights ~/weights")
-@_name_argument
+@command.command(
+    "verify",
+    short_help="Check files by SHA-256 and published behaviour.",
+    epilog="Example: earshot weights verify all --weights ~/weights",
+)
+@_names_argument
 @_weights_option
 @_json_option
-def verify_(name: str, weights: Path | None, as_json: bool) -> None:
+def verify_(names: tuple[str, ...], weights: Path | None, as_json: bool) -> None:
     """Check SHA-256 and published behaviour: VGGish on a 1 kHz sine, YAMNet on silence, white noise and a sine.
 
-    Ends with exit code 1 when a check fails; a file of another SHA-256 than the official one fails the first.
+    NAME is a file, an encoder (all that it needs), or "all". Ends with exit code 1 when a check fails; a file of
+    another SHA-256 than the official one fails the first.
     """
     from dataclasses import asdict
 
     from embeddings.selfcheck import verify
 
-    checks = [check for file in _chosen(name) for check in verify(file.name, weights)]
+    checks = [check for file in _chosen(names) for check in verify(file.name, weights)]
     failed = [check for check in checks if not check.ok]
     if as_json:
         click.echo(json.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}))
@@ -75,10 +89,14 @@ def verify_(name: str, weights: Path | None, as_json: bool) -> None:
         )
 
 
-def _chosen(name: str) -> list[WeightsFile]:
-    if name != ALL and name not in WEIGHTS:
-        raise UsageError(f"NAME: no weights named {name!r}; choose {', '.join(WEIGHTS)} or {ALL}")
-    return list(WEIGHTS.values()) if name == ALL else [WEIGHTS[name]]
+def _chosen(names: tuple[str, ...]) -> list[WeightsFile]:
+    meant = {ALL: tuple(WEIGHTS), **{file: (file,) for file in WEIGHTS}}
+    meant |= {row.name: row.weights for row in ENCODERS.values() if row.weights}
+    if unknown := [name for name in names if name not in meant]:
+        raise UsageError(
+            f"NAME: {unknown[0]!r} is no weight file and no encoder that needs any; choose {', '.join(meant)}"
+        )
+    return [WEIGHTS[file] for file in dict.fromkeys(file for name in names for file in meant[name])]
 
 
 def _facts(file: WeightsFile, weights: Path | None) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class _Rate(click.ParamType):
 
 
 @click.command(
+    short_help="A list of segments -> their audio, resumable.",
     epilog="""\b
 Examples:
   earshot ingest youtube balanced_train_segments.csv --out balanced --limit 100
@@ -46,7 +47,7 @@ Examples:
   earshot ingest youtube eval_segments.csv --out eval --cookies cookies.txt --rate 1000
   earshot ingest youtube audioset/eval_segments.csv --out eval --source mirror,youtube --mirror parquet/
   earshot ingest status balanced
-"""
+""",
 )
 @click.argument("segments", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for it all.")

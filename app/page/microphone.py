@@ -9,7 +9,7 @@ from app.live.states import Facts, State, Status, Transport, status_of
 CONNECT_S = 12.0
 """For so long a connection may take before we say that something is wrong with it."""
 
-IDLE = Status(State.ENDED, "Not listening.", "")
+IDLE = Status(State.ENDED, "Press Listen, and allow the microphone when the browser asks.", "")
 
 _TROUBLES = {
     "insecure": Status(

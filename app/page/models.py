@@ -64,5 +64,5 @@ def look_at(folder: Path, weights_dir: Path | None = None) -> Model:
         return Model(folder, info, f"{package} is not installed")
     lacking = [name for name in encoder.weights if look_up(name, weights_dir) is None]
     if lacking:
-        return Model(folder, info, f"{', '.join(lacking)} is not here; run `earshot weights fetch {lacking[0]}`")
+        return Model(folder, info, f"needs {' and '.join(lacking)}; run `earshot weights fetch {' '.join(lacking)}`")
     return Model(folder, info)

@@ -90,10 +90,10 @@ def hero(status: Status, prediction: Prediction | None, filled: float = 0.0) -> 
     )
 
 
-def state_line(status: Status, counters: Counters | None, filled_s: float, window_s: float, level_dbfs: float) -> str:
-    """How it goes, in figures."""
+def state_line(counters: Counters | None, filled_s: float, window_s: float, level_dbfs: float) -> str:
+    """How it goes, in figures; empty before there are any."""
     if counters is None:
-        return f'<p class="line" data-line>{escape(status.message)}</p>'
+        return '<p class="line" data-line></p>'
     facts = [
         f"window {filled_s:.1f} of {window_s:g} s",
         f"level {level_dbfs:.0f} dBFS" if level_dbfs > -119 else "level: digital silence",
@@ -357,5 +357,11 @@ def taught(counts: Mapping[str, int], folder: str, last: str) -> str:
 
 def missing_models(found: Sequence[tuple[str, str]]) -> str:
     """Models that are here and cannot run, each with what would mend it."""
-    rows = "".join(f"<li><b>{escape(name)}</b> {escape(why)}</li>" for name, why in found)
+    rows = "".join(f"<li><b>{escape(name)}</b> {_with_code(why)}</li>" for name, why in found)
     return f'<section class="card"><h2>Cannot run here</h2><ul class="missing">{rows}</ul></section>'
+
+
+def _with_code(text: str) -> str:
+    """What stands between backticks is set as code."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))

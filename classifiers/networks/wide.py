@@ -45,8 +45,8 @@ class WideSettings:
     epochs: int = 0
     generalists: tuple[str, ...] = ("attention",)
     specialists: int = 2
-    blend: float = 0.5
-    prior: float = 0.7
+    blend: float = 0.75
+    prior: float = 0.5
 
 
 def lessons(data: TrainingData, min_rows: int) -> Floats:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from app.commands.weights import command
 from embeddings.weights import WEIGHTS
-from ingest.errors import WeightsError
+from ingest.errors import UsageError, WeightsError
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,16 @@ def test_verify_of_what_is_missing_fails() -> None:
     report = json.loads(done.stdout)
     assert report["ok"] is False
     assert [check["seen"] for check in report["checks"]] == ["missing"] * len(WEIGHTS)
+
+
+def test_an_encoders_name_means_all_that_it_needs_each_once() -> None:
+    done = CliRunner().invoke(command, ["verify", "vggish-pca", "vggish", "yamnet.h5", "--json"])
+    whats = [check["what"].split(":")[0].split()[0] for check in json.loads(done.stdout)["checks"]]
+    assert whats == ["vggish_model.ckpt", "vggish_pca_params.npz", "yamnet.h5"]
+    for name in ("wavenet", "handcrafted"):  # nobody's, and one that needs none
+        done = CliRunner().invoke(command, ["fetch", name])
+        assert isinstance(done.exception, UsageError)
+        assert name in str(done.exception)
 
 
 def test_verify_needs_the_other_file_too(sandbox: Path) -> None:

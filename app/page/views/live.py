@@ -58,7 +58,7 @@ def _stream(session: Session) -> None:
             st.html(parts.bars(session.engine.class_names, standing.prediction, info.decision, live, info.background))
         counters = snapshot.counters if snapshot and standing.hearing else None
         filled_s, level = (snapshot.filled_s, snapshot.level_dbfs) if snapshot else (0.0, -120.0)
-        st.html(parts.state_line(standing.status, counters, filled_s, window_s, level))
+        st.html(parts.state_line(counters, filled_s, window_s, level))
 
     @st.fragment(run_every=SLOW_REFRESH_S if on else None)
     def session_so_far() -> None:

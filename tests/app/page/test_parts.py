@@ -99,10 +99,10 @@ def test_many_classes_show_the_likeliest_in_their_own_order() -> None:
 
 def test_the_state_line_counts() -> None:
     counters = Counters(windows=12, window_ms=8.4, latency_s=0.2, skipped=3, dropped_s=1.5)
-    line = text_of(parts.state_line(make_status(State.LISTENING), counters, 4.24, 10, -33))
+    line = text_of(parts.state_line(counters, 4.24, 10, -33))
     for part in ("4.2 of 10 s", "-33 dBFS", "12 windows", "8 ms a window", "3 skipped", "1.5 s dropped"):
         assert part in line
-    assert "digital silence" in parts.state_line(make_status(State.MUTED), counters, 10, 10, -120)
+    assert "digital silence" in parts.state_line(counters, 10, 10, -120)
 
 
 def test_pictures_say_how_much_they_enlarge() -> None:
@@ -152,3 +152,8 @@ def test_cards_can_be_played_and_read_aloud() -> None:
 
 def test_sure_is_never_said_of_what_is_not() -> None:
     assert [parts.percent(value) for value in (0, 0.005, 0.0199, 0.999, 1.0)] == ["0 %", "0 %", "1 %", "99 %", "100 %"]
+
+
+def test_a_model_that_cannot_run_says_what_to_type() -> None:
+    said = parts.missing_models([("<city>", "needs a.ckpt; run `earshot weights fetch a.ckpt` & wait")])
+    assert "<b>&lt;city&gt;</b> needs a.ckpt; run <code>earshot weights fetch a.ckpt</code> &amp; wait" in said
