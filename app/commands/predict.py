@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -78,28 +78,30 @@ def command(  # noqa: PLR0917 - click passes them all by name
         )
     if info.caveat:
         click.echo(f"note: {model}: {info.caveat}", err=True)
-    results = []
+    of_json: list[dict[str, Any]] = []  # nothing else is kept: a store may hold millions of rows
+    files = failed = 0
     writer = csv.writer(sys.stdout, lineterminator="\n")
     quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
     with ClipBar() as bar:
         progress = (lambda _: None) if quiet else bar
         where = start_engine(engine, processes=min(engine.workers or 1, len(items)))
         of_files = predict_files(where, model, weights, items, precision=precision, progress=progress)
-        for result in of_files if store is None else predict_store(load_bundle(model), store):
-            results.append(result)
+        for files, result in enumerate(of_files if store is None else predict_store(load_bundle(model), store), 1):
             if result.error:
+                failed += 1
                 bar.say(f"earshot: {result.error}")
-            if as_csv:
-                if len(results) == 1:
+            if as_json:
+                of_json.append(result.to_json(top))
+            elif as_csv:
+                if files == 1:
                     writer.writerow(["path", "start_s", "end_s", "answer", "known", *class_names])
                 writer.writerows(_csv_rows(result))
-            elif not as_json:
+            else:
                 click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:
-        files = [result.to_json(top) for result in results]
-        said = {"model": str(model), "classes": list(class_names), "caveat": info.caveat or None, "files": files}
+        said = {"model": str(model), "classes": list(class_names), "caveat": info.caveat or None, "files": of_json}
         click.echo(json.dumps(said))
-    end_with_failures(sum(result.error is not None for result in results), len(results), "read to the end")
+    end_with_failures(failed, files, "read to the end")
 
 
 def _csv_rows(result: "FilePrediction") -> list[list[str]]:
