@@ -150,7 +150,7 @@ def _fit_single(neutral: Decision, truth: Floats, said: HeadScores, keep: float)
         slope, offset = fit_sigmoid(has_class, logit(said.known), evenly)
     decision = replace(neutral, temperature=temperature, known_slope=slope, known_offset=offset, keep=keep)
     known = known_scores(decision.calibrated(said), "single")[has_class]
-    return replace(decision, known_threshold=float(np.quantile(known, 1 - keep, method="lower")))
+    return replace(decision, known_threshold=_in_the_gap(known, np.quantile(known, 1 - keep, method="lower")))
 
 
 def _fit_multi(neutral: Decision, truth: Floats, said: HeadScores) -> Decision:
@@ -179,4 +179,17 @@ def _best_f1(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
     best = int(f1.argmax())
     if best == len(f1) - 1 and truth.mean() < 0.5:
         return 0.5
-    return float(scores[order][best])
+    return _in_the_gap(scores, scores[order][best])
+
+
+def _in_the_gap(scores: Floats, lowest: np.floating[Any]) -> float:
+    """A threshold that the same scores reach as `lowest`, one of them: half way down to the next, if there is one.
+
+    A head whose scores are almost all one of two values gives others in the next training; at a value itself all of
+    them would fall below.
+    """
+    below = scores[scores < lowest]
+    if not len(below):
+        return float(lowest)
+    middle = (float(lowest) + float(below.max())) / 2
+    return middle if np.float32(middle) > below.max() else float(lowest)

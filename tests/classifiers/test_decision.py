@@ -24,6 +24,7 @@ from classifiers.measures.measured import RowFacts, measure_rows
 from classifiers.measures.metrics import measure
 from classifiers.measures.rejection import measure_rejection
 from classifiers.measures.reliability import measure_calibration
+from ingest.class_sets import Mode
 
 N, CLASSES = 400, 4
 SEEDS = st.integers(0, 10_000)
@@ -247,3 +248,14 @@ def test_how_well_classes_are_ranked_does_not_hang_on_how_they_are_calibrated() 
     assert measured.metrics.mAP != measure(truth, calibrated.scores, names, "multi").mAP
     assert measured.intervals.overall["mAP"][0] < plain.mAP < measured.intervals.overall["mAP"][1]
     np.testing.assert_array_equal(measured.scores, calibrated.scores)
+
+
+@pytest.mark.parametrize("mode", ["multi", "single"])
+def test_scores_of_two_values_only_are_told_apart_when_the_next_training_shifts_them(mode: Mode) -> None:
+    truth = np.repeat([[1.0], [0.0]], 100, axis=0).astype(np.float32)
+    said = np.where(truth > 0, 0.8, 0.2).astype(np.float32)
+    said[::10] = 1 - said[::10]
+    decision = fit_decision(truth, HeadScores(said, known=said[:, 0]), mode, keep=0.85)
+    shifted = HeadScores(said - np.float32(0.01), known=said[:, 0] - np.float32(0.01))
+    present = decision.decide(decision.calibrated(shifted)).present
+    np.testing.assert_array_equal(present, said > 0.5)

@@ -354,7 +354,7 @@ def test_a_fold_without_rows_of_the_classes_is_left_out_or_measured_as_what_it_i
     result = train(table, make_spec(), replace(SETTINGS, classes="Dog"))
     last = result.info.folds[-1]
     assert (last["name"], last["n"], last["mAP"]) == ("fold 7", 30, None)
-    assert last["accuracy"] > 0.8
+    assert last["accuracy"] > 0.6
     with pytest.raises(UsageError, match=r"--background: fold 7 has background only.* --protocol cv5"):
         train(table, make_spec(), replace(SETTINGS, classes=";".join(CLASSES), background=20))
 
