@@ -100,12 +100,12 @@ def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
     from app.tables import measured_text
     from classifiers.report.page import how_measured
 
-    made = info.trained_on
-    rows = f"{made['rows'] - made['background']} rows"
+    made, classes = info.trained_on, len(info.class_set.classes)
+    rows = f"{made['rows'] - made['background']:,} rows"
     if made["background"]:
-        rows += f" and {made['background']} of background"
+        rows += f" and {made['background']:,} of background"
     lines = [
-        f"{out}: {info.head} head for {len(info.class_set.classes)} classes, trained on {rows} "
+        f"{out}: {info.head} head for {classes} class{'es' * (classes != 1)}, trained on {rows} "
         f"({made['left_out_none']} left out with none of the classes, {made['left_out_several']} with several)"
     ]
     if made["left_out_classes"]:

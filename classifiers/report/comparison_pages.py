@@ -87,9 +87,9 @@ def describe(made: Comparison) -> str:
     if made.background:
         rows += f" and {made.background:,} of background"
     seeds = f", with {len(made.seeds)} seeds" if len(made.seeds) > 1 else ""
-    heads = sum(not row.refused for row in made.heads)
+    heads, classes = sum(not row.refused for row in made.heads), len(made.class_names)
     return (
-        f"{heads} head{'s' * (heads != 1)} for {len(made.class_names)} classes ({made.title}) on {made.encoder} "
+        f"{heads} head{'s' * (heads != 1)} for {classes} class{'es' * (classes != 1)} ({made.title}) on {made.encoder} "
         f"embeddings: {rows}, of {made.sources:,} sources. Measured on "
         f"{how_measured_by(made.protocol, len(made.folds))}{seeds}: {made.tested:,} rows."
     )
