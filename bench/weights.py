@@ -42,19 +42,26 @@ def random_vggish_weights() -> "Weights":
     }
 
 
-def random_vggish(name: str = "vggish", precision: str = "float32") -> Any:
-    """The encoder `vggish` or `vggish-pca`, as `load_encoder` gives it, with random weights and projection."""
+def random_vggish(name: str = "vggish", precision: str = "float32", *, plain: bool = False) -> Any:
+    """The encoder `vggish` or `vggish-pca`, as `load_encoder` gives it, with random weights and projection.
+
+    Args:
+        plain: TensorFlow's own convolutions, where `load_encoder` would take Winograd's.
+    """
     from embeddings.encoders import ENCODERS
     from embeddings.pca import Pca
     from embeddings.vggish import Vggish, int8_vggish
-    from embeddings.vggish_model import DIM, VggishGraph
+    from embeddings.vggish_model import DIM, VggishGraph, quick
 
     rng = np.random.default_rng(0)
     pca = Pca(rng.standard_normal((DIM, DIM), np.float32), np.zeros(DIM, np.float32)) if name == "vggish-pca" else None
     spec = ENCODERS[name].spec(precision=precision)
     if precision == "int8":
         return int8_vggish(spec, random_int8_file(), pca)
-    return Vggish(spec, VggishGraph(random_vggish_weights(), precision=precision), pca)
+    weights = random_vggish_weights()
+    if precision == "float32" and not plain:
+        weights = quick(weights)
+    return Vggish(spec, VggishGraph(weights, precision=precision), pca)
 
 
 def random_int8_file() -> Path:

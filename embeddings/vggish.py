@@ -17,7 +17,7 @@ from embeddings.litert import LiteRtModel, converted_model
 from embeddings.logmel import FRAMES_PER_S, Patches, log_mel_patches
 from embeddings.pca import Pca, load_pca
 from embeddings.tf import seen_gpus
-from embeddings.vggish_model import DIM, Floats, VggishGraph, read_checkpoint
+from embeddings.vggish_model import DIM, Floats, VggishGraph, quick, read_checkpoint
 from embeddings.weights import find_weights
 from ingest.clip import Waveform
 
@@ -83,6 +83,8 @@ def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
     weights, gpus = read_checkpoint(checkpoint), seen_gpus()
     if precision == "bfloat16":
         require_bfloat16(gpus)
+    elif not gpus:  # theirs is cuDNN's to choose
+        weights = quick(weights)
     graph = VggishGraph(weights, precision=precision, threads=settings.threads)
     spec = replace(spec, engine=f"{spec.engine} on {gpus[0].name}" if gpus else spec.engine)
     return Vggish(spec, graph, pca, batch_patches=vggish_batch(gpus))

@@ -37,10 +37,12 @@ def test_the_checkpoint_is_v1(reference: VggishReference) -> None:
     assert (reference.folder / "vggish_model.ckpt").stat().st_size == pytest.approx(291_108_469, rel=0.01)
 
 
-def test_layer_by_layer(reference: VggishReference) -> None:
-    from embeddings.vggish_model import read_checkpoint, vggish_layers
+@pytest.mark.parametrize("quick", [False, True])
+def test_layer_by_layer(reference: VggishReference, quick: bool) -> None:
+    from embeddings import vggish_model
 
-    outputs = vggish_layers(reference.patches, read_checkpoint(reference.folder / "vggish_model.ckpt"))
+    weights = vggish_model.read_checkpoint(reference.folder / "vggish_model.ckpt")
+    outputs = vggish_model.vggish_layers(reference.patches, vggish_model.quick(weights) if quick else weights)
     assert outputs.keys() == reference.outputs.keys()
     for layer, expected in reference.outputs.items():
         np.testing.assert_allclose(outputs[layer].numpy(), expected, atol=1e-4, err_msg=layer)
