@@ -3,7 +3,7 @@
 Every case runs in a process of its own that may use one core (two workers: two), so that start-up and peak memory are
 its own. What is timed comes after the start-up: all clips. All cases take turns, twice, and the better of both counts:
 a machine that is slower for some minutes would otherwise be held against whoever came then. A Result's `floor` is what
-it is held against: a bare engine fed with ready patches (of float32 VGGish the plain TensorFlow graph, whose
+it is held against: a bare engine fed with ready patches (of VGGish the plain TensorFlow graph, whose
 convolutions are not Winograd's), or a peer's time divided by the factor that is the goal.
 
 Expected before measuring: VGGish at 165 % of the plain graph, 3.7 x the reference and 4.5 x the port; YAMNet from WAV
@@ -184,7 +184,7 @@ def _measure_ours(name: str, files: dict[str, list[Path]], cores: int, begin: fl
     measured["seconds"] = {form: _seconds(lambda form=form: _embed(encoder, files[form], cores)) for form in FORMATS}
     measured["peak_mb"] = _peak_mb()
     parts, patches, bare_s = {}, 0, 0.0
-    bare = random_vggish(name, plain=True) if name in ("vggish", "vggish-pca") else encoder
+    bare = _encoder(name, plain=True)
     for form in FORMATS:
         parts[form], patches, bare_s = _parts(encoder, bare, files[form])
     work = _gflop_a_patch(name) * patches
@@ -196,13 +196,15 @@ def _measure_ours(name: str, files: dict[str, list[Path]], cores: int, begin: fl
     }
 
 
-def _encoder(name: str) -> Any:
+def _encoder(name: str, *, plain: bool = False) -> Any:
     from embeddings.encoders import EncoderSettings, load_encoder
     from ingest.errors import WeightsError
 
     if name.startswith("vggish"):
         precision = name.removeprefix("vggish-")
-        return random_vggish("vggish", precision) if precision in ("bfloat16", "int8") else random_vggish(name)
+        if precision in ("bfloat16", "int8"):
+            return random_vggish("vggish", precision, plain=plain)
+        return random_vggish(name, plain=plain)
     try:
         return load_encoder(name, EncoderSettings(weights_dir=weights_folder()))
     except WeightsError as error:

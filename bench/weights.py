@@ -59,9 +59,7 @@ def random_vggish(name: str = "vggish", precision: str = "float32", *, plain: bo
     if precision == "int8":
         return int8_vggish(spec, random_int8_file(), pca)
     weights = random_vggish_weights()
-    if precision == "float32" and not plain:
-        weights = quick(weights)
-    return Vggish(spec, VggishGraph(weights, precision=precision), pca)
+    return Vggish(spec, VggishGraph(weights if plain else quick(weights), precision=precision), pca)
 
 
 def random_int8_file() -> Path:

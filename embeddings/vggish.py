@@ -83,7 +83,7 @@ def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
     weights, gpus = read_checkpoint(checkpoint), seen_gpus()
     if precision == "bfloat16":
         require_bfloat16(gpus)
-    elif not gpus:  # theirs is cuDNN's to choose
+    if not gpus:  # theirs is cuDNN's to choose
         weights = quick(weights)
     graph = VggishGraph(weights, precision=precision, threads=settings.threads)
     spec = replace(spec, engine=f"{spec.engine} on {gpus[0].name}" if gpus else spec.engine)

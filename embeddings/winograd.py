@@ -54,29 +54,29 @@ def convolution(x: Any, kernel: Any, *, pooled: bool) -> Any:
     """`conv2d` of stride 1 with padding "SAME" and, where `pooled`, the 2x2 maximum after it.
 
     Args:
-        x: tensor float32 [n, height, width, channels]; height and width multiples of 4.
-        kernel: float32 [36, channels, filters], see `transformed`.
+        x: tensor [n, height, width, channels]; height and width multiples of 4.
+        kernel: [36, channels, filters], see `transformed`; products are in its type, all else is in float32.
 
     Returns:
-        float32 [n, height, width, filters]; pooled, half of height and width.
+        [n, height, width, filters] in the kernel's type; pooled, half of height and width.
     """
     tensorflow = import_tensorflow()
-    reshape, matmul, transpose = tensorflow.reshape, tensorflow.matmul, tensorflow.transpose
+    cast, reshape, matmul, transpose = tensorflow.cast, tensorflow.reshape, tensorflow.matmul, tensorflow.transpose
     _, height, width, channels = x.shape
     rows, columns, side = height // TILE, width // TILE, TILE
 
-    x = matmul(_over_tiles(height), reshape(x, (-1, height, width * channels)))
+    x = matmul(_over_tiles(height), reshape(cast(x, np.float32), (-1, height, width * channels)))
     x = matmul(_over_tiles(width), reshape(x, (-1, width, channels)))
     x = transpose(reshape(x, (-1, REACH, rows, REACH, columns, channels)), (1, 3, 0, 2, 4, 5))
-    x = matmul(reshape(x, (REACH**2, -1, channels)), kernel)
-    x = matmul(np.kron(to_outputs(), to_outputs()).astype(np.float32), reshape(x, (REACH**2, -1)))
+    x = matmul(cast(reshape(x, (REACH**2, -1, channels)), kernel.dtype), kernel)
+    x = matmul(np.kron(to_outputs(), to_outputs()).astype(np.float32), reshape(cast(x, np.float32), (REACH**2, -1)))
     if pooled:  # within the tiles, before they are put in their places
         side = TILE // 2
         x = reshape(x, (side, 2, side, 2, -1))
         x = tensorflow.maximum(x[:, 0], x[:, 1])
         x = tensorflow.maximum(x[:, :, 0], x[:, :, 1])
     x = transpose(reshape(x, (side, side, -1, rows, columns, kernel.shape[-1])), (2, 3, 0, 4, 1, 5))
-    return reshape(x, (-1, rows * side, columns * side, kernel.shape[-1]))
+    return cast(reshape(x, (-1, rows * side, columns * side, kernel.shape[-1])), kernel.dtype)
 
 
 def _over_tiles(length: int) -> Floats:
