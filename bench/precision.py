@@ -1,4 +1,5 @@
-"""What a lower precision costs and saves: VGGish in bfloat16 and int8, YAMNet in int8, beside float32. One thread.
+"""What a lower precision costs and saves: VGGish in bfloat16 and int8, YAMNet in int8, beside float32; and VGGish in
+float32 with TensorFlow's own convolutions, not Winograd's. One thread.
 
 All patches of ESC-10. Value: milliseconds of a core a patch. Floor: float32's, divided by the factor that is the goal.
 The notes say how near the vectors are to float32's, as they are and without the mean of all vectors, which all have in
@@ -58,9 +59,8 @@ def run() -> list[Result]:
         np.array([path.name[0] for path in paths]),
     )
     vggish = random_vggish()
-    others: list[tuple[str, Encode]] = [
-        (precision, random_vggish(precision=precision).encode_patches) for precision in ("bfloat16", "int8")
-    ]
+    others: list[tuple[str, Encode]] = [("float32, plain graph", random_vggish(plain=True).encode_patches)]
+    others += [(precision, random_vggish(precision=precision).encode_patches) for precision in ("bfloat16", "int8")]
     results = _compare("vggish", clips, vggish.patches, vggish.encode_patches, others)
     folder = weights_folder()
     if folder is None or not (folder / WEIGHTS_NAME).is_file():

@@ -57,7 +57,7 @@ class Assumptions:
     read_kb: float = _given(451.0, "kB", "python -m bench ingest: for a segment that is had")
     kept_kb: float = _given(177.0, "kB", "ingest/plan.py: ten seconds of 16 kHz mono FLAC, mean of ESC-10")
     fetch_core_s: float = _given(0.11, "s", "python -m bench ingest: all of it, an upper bound")
-    embed_speed: float = _given(72.0, "x real time a core", "python -m bench vggish: 2,000 s in 13.9 s on two cores")
+    embed_speed: float = _given(87.0, "x real time a core", "python -m bench vggish: 2,000 s in 11.5 s on two cores")
     core_hour_price: float = _given(0.04, "$", "assumed")
     address_month_price: float = _given(3.0, "$", "assumed")
     gb_in_price: float = _given(
