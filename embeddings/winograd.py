@@ -40,7 +40,7 @@ def to_outputs() -> Matrix:
 
 def from_inputs() -> Matrix:
     """[6, 6]: six inputs in a row -> what is multiplied at each point."""
-    return np.linalg.inv(at_points(REACH)).T
+    return np.asarray(np.linalg.inv(at_points(REACH)).T, np.float64)
 
 
 def transformed(kernel: Floats) -> Floats:
