@@ -31,6 +31,7 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
         (["train", "/no/such/store", "--out", "model"], "/no/such/store"),
         (["predict", "/no/such/model", "a.wav"], "/no/such/model"),
         (["weights", "fetch", "resnet"], "resnet"),
+        (["serve", "--model", "m", "--max-mb", "nan"], "--max-mb"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(args: list[str], says: str) -> None:

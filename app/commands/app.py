@@ -38,7 +38,7 @@ localhost or over HTTPS only. Nothing leaves this machine.
     show_default=True,
     help="Folder for recordings and taught clips.",
 )
-@click.option("--listeners", type=click.IntRange(1), default=16, show_default=True, help="At once, at most.")
+@click.option("--listeners", type=click.IntRange(1, 10_000), default=16, show_default=True, help="At once, at most.")
 @click.option("--open/--no-open", "browser", default=False, help="Open a browser.")
 def command(  # noqa: PLR0917 - click passes them all by name
     models: tuple[Path, ...],
