@@ -176,11 +176,16 @@ def rows_of_strangers(
     labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, relatives_too: bool = False
 ) -> npt.NDArray[np.intp]:
     """Rows that have labels, but no class; nor a relative of one in the ontology, unless these are wanted too."""
-    related = set(label_columns(labels, class_set))
-    if not relatives_too:
-        family = relatives(_in_ontology(mid) for c in class_set.classes for mid in c.mids)
-        related |= {label for row in labels for label in row if _in_ontology(label) in family}
-    return np.array([i for i, mids in enumerate(labels) if mids and related.isdisjoint(mids)], np.intp)
+    known = set(label_columns(labels, class_set))
+    stranger = np.array([bool(mids) and known.isdisjoint(mids) for mids in labels], bool)
+    return np.flatnonzero(stranger if relatives_too else stranger & ~rows_with_relatives(labels, class_set))
+
+
+def rows_with_relatives(labels: Sequence[tuple[str, ...]], class_set: ClassSet) -> npt.NDArray[np.bool_]:
+    """Bool [n]: the row has a label that is a class's, or above or below one in the ontology."""
+    family = relatives(_in_ontology(mid) for c in class_set.classes for mid in c.mids)
+    related = {label for row in labels for label in row if _in_ontology(label) in family}
+    return np.array([not related.isdisjoint(mids) for mids in labels], bool)
 
 
 @cache

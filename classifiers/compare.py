@@ -276,7 +276,9 @@ def _tested(made: Prepared) -> int:
 
 def _measured(one: _Seed, head: str, keep: float) -> OutOfFold:
     parts = [result.said for result in one.results[head]]
-    return measure_parts(one.made.data, RowFacts.of(one.made.used), one.made.splits, parts, keep=keep)
+    return measure_parts(
+        one.made.data, RowFacts.of(one.made.used, one.made.class_set), one.made.splits, parts, keep=keep
+    )
 
 
 def _ranked(seeds: Sequence[_Seed], of_head: Mapping[str, Sequence[OutOfFold]], by: str) -> list[Compared]:

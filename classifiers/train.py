@@ -148,7 +148,9 @@ def train(
     head_row(settings.head)
     made = prepare(table, spec, settings)
     class_set, data, splits = made.class_set, made.data, made.splits
-    measured, decision, folds = _measure_out_of_fold(data, RowFacts.of(made.used), splits, settings, progress)
+    measured, decision, folds = _measure_out_of_fold(
+        data, RowFacts.of(made.used, class_set), splits, settings, progress
+    )
     head = _fit(data, settings, _part(progress, "final head", len(splits), len(splits) + 1))
     info = BundleInfo(
         spec=spec,
@@ -193,7 +195,7 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
         raw,
         said,
         bundle.decide(said),
-        rows=RowFacts.of(used),
+        rows=RowFacts.of(used, class_set),
         class_names=class_set.names,
         mode=class_set.mode,
         keep=bundle.info.decision.keep if bundle.info.decided else KEEP,

@@ -48,10 +48,26 @@ Ctrl-C or SIGTERM stops it; requests that are there are answered first.
     help="Web pages of this address may use it from a browser, e.g. https://example.org; * for all.",
 )  # fmt: skip
 @click.option("--client", is_flag=True, help="Serve the browser example too, at /client/.")
-@click.option("--max-mb", type=FiniteRange(0.001, 10_000), default=50.0, show_default=True, help="Most bytes of an upload, in MB.")
-@click.option("--max-s", type=FiniteRange(1, 86_400), default=600.0, show_default=True, help="Most audio of an upload, in seconds.")
-@click.option("--max-requests", type=click.IntRange(1, 10_000), default=64, show_default=True, help="Most uploads at once.")
-@click.option("--max-streams", type=click.IntRange(1, 10_000), default=32, show_default=True, help="Most WebSocket streams at once.")
+@click.option(
+    "--max-mb", type=FiniteRange(0.001, 10_000), default=50.0, show_default=True, help="Most bytes of an upload, in MB."
+)
+@click.option(
+    "--max-s",
+    type=FiniteRange(1, 86_400),
+    default=600.0,
+    show_default=True,
+    help="Most audio of an upload, in seconds.",
+)
+@click.option(
+    "--max-requests", type=click.IntRange(1, 10_000), default=64, show_default=True, help="Most uploads at once."
+)
+@click.option(
+    "--max-streams",
+    type=click.IntRange(1, 10_000),
+    default=32,
+    show_default=True,
+    help="Most WebSocket streams at once.",
+)
 @click.option("--workers", type=click.IntRange(0, 256), default=0, help="Threads that score. Default: one a core.")
 @click.option("--log-requests", is_flag=True, help="A line on standard error for every request.")
 def command(  # noqa: PLR0917 - click passes them all by name

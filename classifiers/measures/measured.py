@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.class_sets import rows_with_relatives
 from classifiers.decision import KEEP, Answers
 from classifiers.heads import HeadScores
 from classifiers.measures.intervals import Intervals, measure_intervals
@@ -15,24 +16,31 @@ from classifiers.measures.rejection import Rejection, measure_rejection
 from classifiers.measures.reliability import Calibration, Confidence, measure_calibration, measure_confidence
 from classifiers.measures.slices import Slice, measure_slices
 from embeddings.table import EmbeddingTable
-from ingest.class_sets import Mode
+from ingest.class_sets import ClassSet, Mode
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class RowFacts:
-    """Where each of n rows comes from; fields as in `EmbeddingTable`, without the vectors."""
+    """Where each of n rows comes from; fields as in `EmbeddingTable`, without the vectors.
+
+    related: bool [n], has a label that is a class's, or above or below one in the ontology. Background is measured by
+        it; "multi" has none.
+    """
 
     keys: list[str]
     sources: list[str]
     paths: list[str]
     start_s: npt.NDArray[np.float64]
     end_s: npt.NDArray[np.float64]
+    related: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, table: EmbeddingTable) -> "RowFacts":
-        return cls(table.keys, table.sources, table.paths, table.start_s, table.end_s)
+    def of(cls, table: EmbeddingTable, class_set: ClassSet) -> "RowFacts":
+        single = class_set.mode == "single"
+        related = rows_with_relatives(table.mids, class_set) if single else np.zeros(len(table.keys), bool)
+        return cls(table.keys, table.sources, table.paths, table.start_s, table.end_s, related)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -40,7 +48,7 @@ class RowFacts:
     def select(self, rows: npt.NDArray[np.intp]) -> "RowFacts":
         """These rows, in this order."""
         keys, sources, paths = ([column[i] for i in rows] for column in (self.keys, self.sources, self.paths))
-        return RowFacts(keys, sources, paths, self.start_s[rows], self.end_s[rows])
+        return RowFacts(keys, sources, paths, self.start_s[rows], self.end_s[rows], self.related[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +177,7 @@ def measure_rows(
     """
     has_class = truth.any(axis=1) | (mode == "multi")
     kept = np.flatnonzero(has_class)
-    flags, scores, rows = truth[kept] > 0.5, said.scores[kept], rows.select(kept)
+    flags, scores, related, rows = truth[kept] > 0.5, said.scores[kept], rows.related, rows.select(kept)
     answered = answers(scores, mode) if mode == "single" else decided.present[kept]
     background = not has_class.all()
     calibration = measure_calibration(flags, scores, mode)
@@ -188,7 +196,9 @@ def measure_rows(
         intervals=measure_intervals(flags, ranked, answered, sources=rows.sources, class_names=class_names, mode=mode),
         calibration=calibration,
         confidence=measure_confidence(flags, scores, answered),
-        rejection=measure_rejection(truth, said, decided, class_names, keep) if background else None,
+        rejection=measure_rejection(truth, said, decided, class_names, keep=keep, related=related)
+        if background
+        else None,
         known=KnownScores(decided.known[has_class], decided.known[~has_class]) if background else None,
         patches=patches.select(kept) if patches else None,
     )

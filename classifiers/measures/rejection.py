@@ -23,6 +23,9 @@ class Rejection:
     shares: class -> its share of the background that is accepted at `keep`; empty when none is.
     largest_share_ratio: each class's share of that background over its share of the rows of the class set, the largest;
         None when no background was accepted.
+    n_unrelated, auc_unrelated, accepted_unrelated: rows of background that have no label above or below a class's in
+        the ontology, and the first two measures with them alone: "Bark" without "Dog" is background by its labels and
+        a dog to who listens. None where there are no such rows.
     """
 
     n: int
@@ -33,6 +36,9 @@ class Rejection:
     accepted: float
     shares: dict[str, float]
     largest_share_ratio: float | None
+    n_unrelated: int
+    auc_unrelated: float | None
+    accepted_unrelated: float | None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -43,15 +49,23 @@ def measure_rejection(
     said: HeadScores,
     answers: Answers,
     class_names: tuple[str, ...],
+    *,
     keep: float,
+    related: npt.NDArray[np.bool_],
 ) -> Rejection:
-    """Measure calibrated scores of rows with a class and of background, whose truth is all 0. Needs some of each."""
+    """Measure calibrated scores of rows with a class and of background, whose truth is all 0. Needs some of each.
+
+    Args:
+        related: bool [n], see `measured.RowFacts`.
+    """
     known, has_class = known_scores(said, "single"), truth.sum(axis=1) > 0
     threshold = np.quantile(known[has_class], 1 - keep, method="lower")
     accepted = ~has_class & (known >= threshold)
     taken = np.bincount(said.scores[accepted].argmax(axis=1), minlength=truth.shape[1])
     shares, fair = taken / max(taken.sum(), 1), truth.sum(axis=0) / truth.sum()
     answered = answers.answer >= 0
+    unrelated = ~has_class & ~related
+    asked = has_class | unrelated
     return Rejection(
         n=int((~has_class).sum()),
         auc=roc_auc(has_class, known) or 0.0,
@@ -61,4 +75,7 @@ def measure_rejection(
         accepted=float(answered[~has_class].mean()),
         shares=dict(zip(class_names, shares.tolist(), strict=True)) if accepted.any() else {},
         largest_share_ratio=float(np.max(shares[fair > 0] / fair[fair > 0])) if accepted.any() else None,
+        n_unrelated=int(unrelated.sum()),
+        auc_unrelated=roc_auc(has_class[asked], known[asked]),
+        accepted_unrelated=float(accepted[unrelated].mean()) if unrelated.any() else None,
     )

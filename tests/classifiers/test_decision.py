@@ -214,8 +214,11 @@ def test_rejection_by_hand() -> None:
     scores = np.array([[0.9, 0.1]] * 3 + [[0.2, 0.8]] * 3 + [[0.9, 0.1]] * 2, np.float32)
     said = HeadScores(scores, known=np.array([0.9, 0.8, 0.3, 0.7, 0.6, 0.5, 0.4, 0.1], np.float32))
     answers = replace(Decision.neutral("single", 2), known_threshold=0.55).decide(said)
-    found = measure_rejection(truth, said, answers, ("a", "b"), keep=0.75)
+    related = np.array([True] * 5 + [False] * 3)
+    found = measure_rejection(truth, said, answers, ("a", "b"), keep=0.75, related=related)
     assert found.n == 4
+    assert (found.n_unrelated, found.accepted_unrelated) == (3, pytest.approx(2 / 3))
+    assert found.auc_unrelated == pytest.approx(10 / 12)
     assert found.auc == pytest.approx(13 / 16)
     assert (found.kept, found.accepted) == (0.75, 0.25)
     assert found.accepted_at_keep == 0.75 if found.shares["a"] else 0.0
@@ -241,7 +244,7 @@ def test_how_well_classes_are_ranked_does_not_hang_on_how_they_are_calibrated() 
     names = tuple(map(str, range(CLASSES)))
     calibrated, decided = cross_fitted(truth, said, np.arange(N) % 5, "multi")
     keys = [str(i) for i in range(N)]
-    facts = RowFacts(keys, keys, keys, np.zeros(N), np.ones(N))
+    facts = RowFacts(keys, keys, keys, np.zeros(N), np.ones(N), np.zeros(N, bool))
     measured = measure_rows(truth, said, calibrated, decided, rows=facts, class_names=names, mode="multi")
     plain = measure(truth, said.scores, names, "multi")
     assert (measured.metrics.mAP, measured.metrics.auc) == (plain.mAP, plain.auc)

@@ -61,7 +61,7 @@ def test_attention_is_shown_of_the_class_that_it_was_paid_to() -> None:
     scores = np.clip(np.stack([0.3 + 0.2 * truth[:, 0], 0.6 + 0.3 * truth[:, 1]], axis=1), 0, 1).astype(np.float32)
     raw = HeadScores((scores + rng.normal(0, 0.02, scores.shape)).astype(np.float32))
     keys = [f"r{i}" for i in range(n)]
-    facts = RowFacts(keys, keys, [""] * n, np.zeros(n), np.full(n, 9.6))
+    facts = RowFacts(keys, keys, [""] * n, np.zeros(n), np.full(n, 9.6), np.zeros(n, bool))
     calibrated, decided = cross_fitted(truth, raw, np.arange(n) % 5, "multi")
     best = raw.scores.argmax(axis=1)
     assert (best != calibrated.scores.argmax(axis=1)).any()
