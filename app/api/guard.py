@@ -20,10 +20,18 @@ def check_origin(headers: Mapping[str, str], settings: ApiSettings) -> None:
     origin = headers.get("origin")
     if origin is None or "*" in settings.origins or origin in settings.origins:
         return
-    if urlsplit(origin).netloc != headers.get("host", ""):
+    if _host(origin) != headers.get("host", ""):
         raise ApiError(
             "origin", f"Origin: {origin[:200]!r} may not; start the server with --allow-origin, or open its own page"
         )
+
+
+def _host(origin: str) -> str | None:
+    """Of what a client sent: perhaps of no address at all."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def check_key(shown: str | None, settings: ApiSettings) -> None:

@@ -108,6 +108,7 @@ def test_pages_of_other_addresses_are_kept_out(strict: Server, server: Server) -
     silence = flac(1)
     refused(strict.post(silence, headers={**KEY, "Origin": "https://evil.example"}), "origin")
     refused(strict.post(silence, headers={**KEY, "Origin": "null"}), "origin")
+    refused(strict.post(silence, headers={**KEY, "Origin": "http://["}), "origin")  # which Python takes for no address
     refused(server.post(silence, headers={"Origin": "https://page.example"}), "origin")
     assert server.post(silence, headers={"Origin": server.url}).status_code == 200  # its own
     answer = strict.post(silence, headers={**KEY, "Origin": "https://page.example"})
