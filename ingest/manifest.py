@@ -43,16 +43,30 @@ AUDIO_SUFFIXES = frozenset(
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """The audio files at any depth, sorted by relative path; hidden files and folders are passed over."""
+    """The audio files at any depth, sorted by relative path; hidden files and folders are passed over.
+
+    Links to folders are followed, as those to files are: a class may lie on another disk. One that leads
+    back up is not.
+    """
     found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not (name.startswith(".") or _leads_up(Path(parent, name), folder))]
         found += [
             Path(parent, name)
             for name in names
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - speed
         ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _leads_up(path: Path, top: Path) -> bool:
+    """Whether a folder below `top` is a link to a folder around it, which would be walked without end."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    return top.resolve().is_relative_to(target) or any(
+        around.resolve() == target for around in path.parents if around.is_relative_to(top)
+    )
 
 
 def read_items(path: Path | ArrowFolder) -> list[AudioItem]:
@@ -125,12 +139,14 @@ def write_manifest(folder: Path, items: list[AudioItem]) -> Path:
     """Write `items` as `folder`/manifest.parquet, sorted by key, and return its path.
 
     Raises:
-        UsageError: the name of a file is not UTF-8, which Parquet's text must be.
+        UsageError: `folder` is a file, or the name of a file is not UTF-8, which Parquet's text must be.
         FormatError: two items have the same key.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: must be a folder, and is a file; name another place for {MANIFEST}")
     for item in items:
         _require_text(item.path)
     items = sorted(items, key=lambda item: item.key)

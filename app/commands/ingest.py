@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from app.commands import metadata, status, youtube
+from app.commands.places import HereType
 from ingest.clip import AudioItem
-from ingest.datasets import AUTO, DATASETS, choose_dataset
-from ingest.errors import FormatError, UsageError
+from ingest.datasets import AUTO, DATASETS, choose_dataset, csv_manifest, folders
+from ingest.errors import FormatError, UsageError, one_line
 from ingest.labels import display_name
 from ingest.manifest import write_manifest
 
@@ -38,7 +39,7 @@ Examples:
   earshot embed clips --encoder yamnet --out emb            what comes next
 """,
 )
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=HereType())
 @click.option(
     "--layout",
     type=click.Choice([AUTO, *DATASETS]),
@@ -47,7 +48,7 @@ Examples:
     help="What tells the labels: a known data set's files, a CSV file, or the folders.",
 )
 @click.option("--split", help="Only this part of a data set that has parts: train, val, test, eval ...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for manifest.parquet.")
+@click.option("--out", type=HereType(), required=True, help="Folder for manifest.parquet.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def folder(folder: Path, layout: str, split: str | None, out: Path, as_json: bool) -> None:
     """List a folder of labelled audio in a manifest. The audio stays where it is."""
@@ -55,11 +56,20 @@ def folder(folder: Path, layout: str, split: str | None, out: Path, as_json: boo
     items = _of_split(dataset.items(folder), split)
     if not items:
         raise UsageError(f"{folder}: holds no audio in the layout {dataset.name}; name another folder or layout")
+    missing = _missing(folder, items)
     manifest = write_manifest(out, items)
+    if layout == AUTO and dataset is folders.DATASET and (tables := csv_manifest.unread(folder)):
+        click.echo(
+            f"note: the labels are the folders' names, and nothing was read of {tables}; a CSV needs path and labels",
+            err=True,
+        )
+    if missing:
+        click.echo(f"warning: {_missing_text(missing, items)}; `earshot embed` will pass them over", err=True)
     summary = {
         "manifest": str(manifest),
         "layout": dataset.name,
         "items": len(items),
+        "missing": len(missing),
         "unlabelled": sum(not item.mids for item in items),
         "sources": len({item.source for item in items}),
         **_counts(items),
@@ -80,10 +90,22 @@ def _of_split(items: list[AudioItem], split: str | None) -> list[AudioItem]:
     return found
 
 
+def _missing(folder: Path, items: list[AudioItem]) -> list[AudioItem]:
+    """The items that no file is there of, for a table names what it likes."""
+    missing = [item for item in items if isinstance(item.path, Path) and not item.path.is_file()]
+    if len(missing) == len(items):
+        raise UsageError(f"{folder}: {_missing_text(missing, items)}; see that it is unpacked, and where paths begin")
+    return missing
+
+
+def _missing_text(missing: list[AudioItem], items: list[AudioItem]) -> str:
+    return f"{len(missing):,} of {len(items):,} files are not there, {one_line(str(missing[0].path))} first"
+
+
 def _counts(items: Iterable[AudioItem]) -> dict[str, dict[str, int]]:
     """How many items each class and each fold has."""
     items = list(items)
-    classes = Counter(display_name(mid) for item in items for mid in item.mids)
+    classes = Counter(name for item in items for name in set(map(display_name, item.mids)))
     folds = Counter(item.fold for item in items if item.fold is not None)
     return {
         "classes": dict(sorted(classes.items())),
@@ -92,8 +114,10 @@ def _counts(items: Iterable[AudioItem]) -> dict[str, dict[str, int]]:
 
 
 def _folder_text(summary: dict[str, Any]) -> str:
-    width = max(map(len, summary["classes"]), default=0)
-    lines = [f"  {name:<{width}}  {count:5}" for name, count in summary["classes"].items()]
+    from app.tables import columns_of, padded
+
+    width = columns_of("", *summary["classes"])
+    lines = [f"  {padded(name, width)}  {count:5}" for name, count in summary["classes"].items()]
     lines.append(f"{summary['items']} files of {summary['sources']} recordings, layout {summary['layout']}")
     if summary["unlabelled"]:
         lines.append(f"without a label: {summary['unlabelled']}")
@@ -113,8 +137,8 @@ Examples:
   earshot train balanced --classes city10 --head attention --out model    what comes next
 """,
 )
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The embedding store to write.")
+@click.argument("source", type=HereType())
+@click.option("--out", type=HereType(), required=True, help="The embedding store to write.")
 @click.option("--split", help="Only this folder of it: bal_train, eval or unbal_train.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def features(source: Path, out: Path, split: str | None, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Paths and addresses as the commands take them."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,18 @@ import click
 if TYPE_CHECKING:
     from ingest.arrow_folder import ArrowFolder
     from ingest.folder import LocalFolder
+
+
+class HereType(click.Path):
+    """A file or folder of this machine. Nothing at all is refused: Python would take it for the folder one is in."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not os.fspath(value):
+            self.fail("names no file and no folder; write . for the folder you are in.", param, ctx)
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
 
 
 class StoreType(click.ParamType):

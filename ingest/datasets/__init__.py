@@ -5,6 +5,7 @@ from pathlib import Path
 from ingest.datasets import csv_manifest, esc, folders, fsd50k, urbansound8k, vocalsound
 from ingest.datasets.dataset import Dataset
 from ingest.errors import UsageError
+from ingest.manifest import audio_files
 
 DATASETS: dict[str, Dataset] = {
     module.DATASET.name: module.DATASET for module in (urbansound8k, fsd50k, vocalsound, csv_manifest, esc, folders)
@@ -30,7 +31,18 @@ def choose_dataset(folder: Path, layout: str = AUTO) -> Dataset:
         if dataset.detect(folder):
             return dataset
     known = "; ".join(f"{dataset.name}: {dataset.summary}" for dataset in DATASETS.values())
-    raise UsageError(f"{folder}: has none of the known layouts ({known}); sort the files so, or name one with --layout")
+    raise UsageError(
+        f"{folder}: has none of the known layouts ({known}), but {_seen(folder)}; sort the files so, or name one with "
+        "--layout"
+    )
+
+
+def _seen(folder: Path) -> str:
+    """What there is instead of a layout."""
+    files = audio_files(folder)
+    loose = [path.name for path in files if path.parent == folder]
+    seen = f"{len(loose)} of {len(files)} audio files in no class's folder, {loose[0]} first" if loose else "no audio"
+    return "; ".join(filter(None, [seen, csv_manifest.unread(folder)]))
 
 
 __all__ = ["AUTO", "DATASETS", "Dataset", "choose_dataset"]

@@ -6,6 +6,7 @@
 | `label` or `labels` | its labels, separated by `;`: AudioSet mids or names of your own; may be empty |
 | `fold` | optional, a whole number: the predefined fold |
 | `source` | optional: the recording the file was cut from; the file itself where empty |
+| others | optional: what else is known (`split`, `age`, `gender` ...), kept as columns of the manifest |
 """
 
 import csv
@@ -14,10 +15,12 @@ from pathlib import Path
 from ingest.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import Row, read_table
-from ingest.errors import FormatError
+from ingest.errors import FormatError, UsageError, one_line
 
 FOLD_DIGITS = 9
 """What a manifest's 32 bits hold."""
+_OWN = frozenset({"", "path", "label", "labels", "fold", "source", "key", "mids", "names", "start_s"})
+"""Columns that are read, and names that a manifest has for columns of its own."""
 
 
 def detect(folder: Path) -> bool:
@@ -29,29 +32,58 @@ def items(folder: Path) -> list[AudioItem]:
     """One item for each row.
 
     Raises:
-        FormatError: no such table, or more than one; a row without path; a fold that is no whole number.
+        UsageError: no such table, or more than one.
+        FormatError: a row without path, or with that of another row; a fold that is no whole number.
     """
     tables = _tables(folder)
     if len(tables) != 1:
-        raise FormatError(
-            f"{folder}: must hold one CSV file with columns path and label or labels, found {len(tables)}; "
-            "add it, or keep one"
+        raise UsageError(
+            f"{folder}: must hold one CSV file with columns path and label or labels, found "
+            f"{', '.join(table.name for table in tables) or unread(folder) or 'no CSV file'}; "
+            f"{'keep one' if tables else 'name its columns so, with commas between them'}"
         )
-    found = [_item(row, folder, where) for where, row in read_table(tables[0])]
-    return sorted(found, key=lambda item: item.key)
+    found: dict[str, AudioItem] = {}
+    for where, row in read_table(tables[0]):
+        item = _item(row, folder, where)
+        if item.key in found:
+            raise FormatError(
+                f"{where}: {item.key!r} has a row above already; give each file one row, with `;` between its labels"
+            )
+        found[item.key] = item
+    return [found[key] for key in sorted(found)]
+
+
+def unread(folder: Path) -> str:
+    """The CSV files of a folder that say nothing of its audio, each with what it has instead; "" where one says it."""
+    files = _csv_files(folder)
+    if len(_tables(folder)) == 1:
+        return ""
+    return "; ".join(f"{path.name} {_in_words(_columns(path))}" for path in files)
+
+
+def _in_words(columns: list[str]) -> str:
+    return f"with columns {one_line(', '.join(columns))[:200]}" if columns else "that is empty or no UTF-8 text"
+
+
+def _csv_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv" and p.name[0] != "." and p.is_file())
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*.csv")) if _is_table(path)]
+    return [path for path in _csv_files(folder) if _is_table(_columns(path))]
 
 
-def _is_table(path: Path) -> bool:
+def _columns(path: Path) -> list[str]:
+    """What a CSV file calls its columns; nothing where it cannot be read."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            columns = set(next(csv.reader(file, skipinitialspace=True), []))
+            return [name.strip() for name in next(csv.reader(file, skipinitialspace=True), [])]
     except (OSError, UnicodeDecodeError, csv.Error):
-        return False
-    return "path" in columns and bool(columns & {"label", "labels"})
+        return []
+
+
+def _is_table(columns: list[str]) -> bool:
+    return "path" in columns and not {"label", "labels"}.isdisjoint(columns)
 
 
 def _item(row: Row, folder: Path, where: str) -> AudioItem:
@@ -65,8 +97,9 @@ def _item(row: Row, folder: Path, where: str) -> AudioItem:
         key=Path(name).as_posix(),
         path=folder / name,
         source=(row.get("source") or "").strip() or Path(name).as_posix(),
-        mids=tuple(label.strip() for label in labels if label.strip()),
+        mids=tuple(dict.fromkeys(label.strip() for label in labels if label.strip())),
         fold=int(fold) if fold else None,
+        about={name: text.strip() for name, text in row.items() if text and text.strip() and name not in _OWN},
     )
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ingest.errors import FormatError
@@ -16,12 +16,14 @@ def read_table(path: Path) -> Iterator[tuple[str, Row]]:
     Strict about quotes: one that does not close would take the rows below it for a label.
 
     Raises:
-        FormatError: the file cannot be read, or a row has a value that no column is named for.
+        FormatError: the file cannot be read, two columns have one name, or a row has a value that no column is named
+            for.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, strict=True)
             try:
+                reader.fieldnames = _column_names(path, reader.fieldnames or ())
                 for row in reader:
                     where = f"{path}, line {reader.line_num}"
                     if any(row.pop(None, ())):  # where DictReader puts what is too much; empty cells are no harm
@@ -37,6 +39,14 @@ def read_table(path: Path) -> Iterator[tuple[str, Row]]:
                 ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: cannot be read ({error}); unpack the data set again") from error
+
+
+def _column_names(path: Path, header: Sequence[str]) -> list[str]:
+    """Without the spaces around them. DictReader would keep the last of two columns that are named alike."""
+    names = [name.strip() for name in header]
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise FormatError(f"{path}: has two columns {twice!r}, and nobody knows which is meant; rename one")
+    return names
 
 
 def column(row: Row, name: str, where: str) -> str:

@@ -42,10 +42,51 @@ def test_folder_json_is_one_object(tmp_path, sounds, capsys):
     assert summary["classes"] == {"Dog": 2, "Rain": 1}
 
 
+def test_folder_tells_of_files_that_are_not_there(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("path,label\na.wav,Dog\nb.wav,Dog\n")
+    code, out, err = run(capsys, "folder", tmp_path, "--out", tmp_path / "clips")
+    assert (code, out) == (2, "")
+    assert f"2 of 2 files are not there, {tmp_path / 'a.wav'} first" in err
+    assert not (tmp_path / "clips").exists()
+    (tmp_path / "a.wav").touch()
+    code, out, err = run(capsys, "folder", tmp_path, "--out", tmp_path / "clips", "--json")
+    assert (code, json.loads(out)["missing"]) == (0, 1)
+    assert err.startswith(f"warning: 1 of 2 files are not there, {tmp_path / 'b.wav'} first")
+
+
+def test_folder_names_a_table_that_it_does_not_read(tmp_path, sounds, capsys):
+    (sounds / "meta.csv").write_text("filename,category\na.wav,Dog\n")
+    code, out, err = run(capsys, "folder", sounds, "--out", tmp_path / "clips", "--json")
+    assert (code, json.loads(out)["layout"]) == (0, "folders")
+    assert "nothing was read of meta.csv with columns filename, category" in err
+
+
+def test_folder_shows_any_name_on_one_line_in_its_column(tmp_path, sounds, capsys):
+    for name in ("new\nline", "猫の鳴き声", "L" * 200):
+        (sounds / name).mkdir()
+        (sounds / name / "a.wav").touch()
+    _, out, _ = run(capsys, "folder", sounds, "--out", tmp_path / "clips")
+    shown = out.splitlines()[:5]
+    assert [line.split()[-1] for line in shown] == ["2", "1", "1", "1", "1"]
+    assert max(map(len, shown)) < 80
+
+
+@pytest.mark.parametrize("out", ["", "a file"])
+def test_folder_wants_a_folder_to_write_to(tmp_path, sounds, capsys, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a file").touch()
+    code, _, err = run(capsys, "folder", sounds, "--out", out)
+    assert code == 2
+    assert "folder" in err and len(err.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a file", "sounds"]
+
+
 def test_folder_takes_one_split_of_a_data_set(tmp_path, capsys):
     for part in ("dev", "eval"):
         (tmp_path / f"FSD50K.{part}_audio").mkdir()
         (tmp_path / "FSD50K.ground_truth").mkdir(exist_ok=True)
+    for name in ("dev_audio/1", "dev_audio/2", "eval_audio/3"):
+        (tmp_path / f"FSD50K.{name}.wav").touch()
     (tmp_path / "FSD50K.ground_truth/dev.csv").write_text("fname,mids,split\n1,/m/0bt9lr,train\n2,/m/0bt9lr,val\n")
     (tmp_path / "FSD50K.ground_truth/eval.csv").write_text("fname,mids\n3,/m/0bt9lr\n")
     code, out, _ = run(capsys, "folder", tmp_path, "--split", "val", "--out", tmp_path / "val", "--json")

@@ -267,18 +267,55 @@ def test_csv(tmp_path):
     assert (items["a.wav"].mids, items["a.wav"].fold, items["a.wav"].source) == ((), None, "a.wav")
 
 
-@pytest.mark.parametrize(("row", "rule"), [(",Dog,1,", "path is empty"), ("a.wav,Dog,one,", "whole number")])
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        (",Dog,1,", "path is empty"),
+        ("a.wav,Dog,one,", "whole number"),
+        ("./x.wav,Bark,1,", "'x.wav' has a row above already"),
+    ],
+)
 def test_a_bad_row_is_named_by_its_line(tmp_path, row, rule):
     (tmp_path / "a.csv").write_text(f"path,label,fold,source\nx.wav,Dog,1,\n{row}\n")
     with pytest.raises(FormatError, match=f"line 3: .*{rule}"):
         DATASETS["csv"].items(tmp_path)
 
 
+def test_two_columns_of_one_name_are_one_too_many(tmp_path):
+    (tmp_path / "a.csv").write_text("path,label,label\nx.wav,Dog,Bark\n")
+    with pytest.raises(FormatError, match="two columns 'label'"):
+        DATASETS["csv"].items(tmp_path)
+
+
 def test_two_tables_are_one_too_many(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("path,label\nx.wav,Dog\n")
-    with pytest.raises(FormatError, match="found 2"):
+    with pytest.raises(UsageError, match=r"found a\.csv, b\.csv; keep one"):
         DATASETS["csv"].items(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [
+        (b"path;label\na.wav;Dog\n", "t.csv with columns path;label"),
+        (b"filename,category\na.wav,Dog\n", "t.csv with columns filename, category"),
+        ("path,label\na.wav,Hündin\n".encode("latin-1"), "t.csv that is empty or no UTF-8 text"),
+    ],
+)
+def test_a_table_that_is_none_is_shown(tmp_path, content, seen):
+    touch(tmp_path, "a.wav")
+    (tmp_path / "t.csv").write_bytes(content)
+    for layout in ("auto", "csv"):
+        with pytest.raises(UsageError, match=seen):
+            choose_dataset(tmp_path, layout).items(tmp_path)
+
+
+def test_a_csv_keeps_what_else_it_tells_and_a_label_once(tmp_path):
+    touch(tmp_path, "a.wav")
+    (tmp_path / "T.CSV").write_text(",path , labels,age,names,empty\n0,a.wav,Dog;Rain; Dog,old,x,\n")
+    (item,) = items_of("csv", tmp_path).values()
+    assert item.mids == ("Dog", "Rain")
+    assert dict(item.about) == {"age": "old"}
 
 
 def test_no_layout_fits_unlabelled_audio(tmp_path):

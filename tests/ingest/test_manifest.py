@@ -27,6 +27,17 @@ def test_a_folder_of_audio_is_listed_by_relative_path(tmp_path):
     assert all(found.path.is_file() and not found.mids and found.source == found.key for found in items)
 
 
+def test_linked_folders_are_listed_and_links_that_lead_up_are_not(tmp_path):
+    for name in ("sounds/Dog/a.wav", "elsewhere/Rain/b.wav", "elsewhere/Wind/c.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    links = {"Rain": "../elsewhere/Rain", "Again": "Dog", "Dog/up": "..", "Dog/self": ".", "out": "../.."}
+    for name, target in links.items():
+        (tmp_path / "sounds" / name).symlink_to(target)
+    (tmp_path / "elsewhere/Rain/back").symlink_to(tmp_path / "sounds")  # up, by way of another folder
+    assert [item.key for item in read_items(tmp_path / "sounds")] == ["Again/a.wav", "Dog/a.wav", "Rain/b.wav"]
+
+
 def test_one_file_is_an_item_whatever_its_suffix(tmp_path):
     (tmp_path / "x.dat").touch()
     (found,) = read_items(tmp_path / "x.dat")
