@@ -1,14 +1,14 @@
 """AudioSet's released features become an embedding store."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
 from embeddings.encoders import ENCODERS, EncoderSpec
 from embeddings.store import EmbeddingStore
-from ingest.errors import FormatError
+from ingest.errors import FormatError, UsageError
 from ingest.tfrecord import SegmentFeatures
 
 ROWS_AT_ONCE = 1 << 15
@@ -28,15 +28,28 @@ def store_features(features: Iterable[SegmentFeatures], out: Path, part_name: st
         The number of rows. Running it again replaces the part, so no row is there twice.
     Raises:
         SpecMismatchError: the store holds rows of another encoder.
-        FormatError: there is not one row.
+        UsageError: it holds one of the rows already, in another part.
+        FormatError: there is not one row, or one of them twice.
     """
+    batches = _batches(features)
+    if (first := next(batches, None)) is None:  # known before a store is made, which would be left without a row
+        raise FormatError(f"{out}: not one record of the features is whole; fetch them again")
     store = EmbeddingStore.create(out, features_spec())
+    others = [part for part in store.parts() if part != f"part-{part_name}.parquet"]
+    there, seen = set(store.keys(others)), set[str]()
     rows = 0
     with store.writer(part_name) as writer:
-        for batch in _batches(features):
+        for batch in chain([first], batches):
             segments = [row.segment for row in batch]
+            keys = [segment.key for segment in segments]
+            if not there.isdisjoint(keys):
+                key = next(key for key in keys if key in there)
+                raise UsageError(f"--out: {out} has {key} already, in {' or '.join(others)}; name another folder")
+            seen.update(keys)
+            if len(seen) < rows + len(keys):
+                raise FormatError(f"{out}: a record of the features stands there twice; name each file once")
             writer.append_columns(
-                keys=[segment.key for segment in segments],
+                keys=keys,
                 sources=[segment.youtube_id for segment in segments],
                 paths=[""] * len(batch),
                 start_s=[segment.start_s for segment in segments],
@@ -47,8 +60,6 @@ def store_features(features: Iterable[SegmentFeatures], out: Path, part_name: st
                 vectors=np.concatenate([row.vectors for row in batch]),
             )
             rows += len(batch)
-        if not rows:
-            raise FormatError(f"{out}: not one record of the features is whole; fetch them again")
     return rows
 
 

@@ -1,5 +1,6 @@
 """Touches the disk: AudioSet's released features, from a folder of tfrecords or straight from the tar."""
 
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,8 +26,10 @@ def read_features(
         split: only the files in a folder of this name: 'bal_train', 'eval' or 'unbal_train'.
         on_damage: called with a FormatError for each damaged record, which is then left out.
     Raises:
-        UsageError: `source` is no such thing, or holds no tfrecords (of this split).
+        UsageError: `source` is no such thing, or holds no tfrecords (of this split), or `split` is no folder's name.
     """
+    if split is not None and not re.fullmatch(r"\w[\w.-]*", split):  # it becomes a part of a file's name
+        raise UsageError(f"--split: must be the name of one folder of the features, such as bal_train, got {split!r}")
     files = _folder_files(source, split) if source.is_dir() else _tar_files(source, split, on_damage)
     found = False
     for name, file in files:

@@ -103,6 +103,19 @@ def test_an_empty_folder_is_the_users_mistake(tmp_path, capsys, layout):
     assert not (tmp_path / "clips").exists()
 
 
+@pytest.mark.parametrize(
+    ("split", "rule"),
+    [("evel", "holds no evel/*.tfrecord"), ("../eval", "must be the name of one folder"), ("", "must be the name")],
+)
+def test_features_that_are_not_there_leave_no_store(tmp_path, capsys, split, rule):
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval/aa.tfrecord").touch()
+    code, out, err = run(capsys, "features", tmp_path, "--split", split, "--out", tmp_path / "store")
+    assert (code, out) == (2, "")
+    assert rule in err.splitlines()[-1]
+    assert not (tmp_path / "store").exists()
+
+
 def test_features_makes_a_store_and_names_damage(tmp_path, capsys):
     from embeddings.store import EmbeddingStore
 

@@ -7,6 +7,7 @@ import pytest
 
 from embeddings.features import store_features
 from embeddings.store import EmbeddingStore
+from ingest.errors import FormatError, UsageError
 from ingest.features import read_features
 from ingest.segments import Segment
 from ingest.tfrecord import SegmentFeatures, serialize_example, write_records
@@ -46,3 +47,18 @@ def test_doing_it_again_leaves_no_row_twice(tmp_path, released):
     for _ in range(2):
         store_features(read_features(released), tmp_path / "store", "all")
     assert len(EmbeddingStore.open(tmp_path / "store").load()) == 3
+
+
+def test_rows_of_another_part_are_refused_before_the_store_holds_them_twice(tmp_path, released):
+    store_features(read_features(released.parent, "eval"), tmp_path / "store", "features-eval")
+    with pytest.raises(UsageError, match=r"has -_id1_30000 already, in part-features-eval\.parquet"):
+        store_features(read_features(released.parent), tmp_path / "store", "features-all")
+    assert len(EmbeddingStore.open(tmp_path / "store").load()) == 3
+
+
+def test_a_record_that_stands_twice_is_refused(tmp_path, released):
+    (released / "copy").mkdir()
+    (released / "copy/1.tfrecord").write_bytes((released / "1.tfrecord").read_bytes())
+    with pytest.raises(FormatError, match="twice"):
+        store_features(read_features(released), tmp_path / "store", "all")
+    assert not EmbeddingStore.open(tmp_path / "store").parts()
