@@ -102,10 +102,8 @@ def rejection_lines(rejection: Rejection) -> str:
             f"\n  without relatives of the classes in the ontology ({rejection.n_unrelated} rows): "
             f"AUC {format_number(rejection.auc_unrelated)}, {rejection.accepted_unrelated:.0%} taken for one of them"
         )
-    if rejection.largest_share_ratio is None:
-        return lines
-    most = most_taken(rejection)
-    return lines + (
-        f"\n  it is taken for {', '.join(f'{name} ({share:.0%})' for name, share in most)}; "
-        f"no class collects more than {rejection.largest_share_ratio:.1f} times its share"
-    )
+    if most := most_taken(rejection):
+        lines += f"\n  it is taken for {', '.join(f'{name} ({share:.0%})' for name, share in most)}"
+    if rejection.largest_share_ratio is not None:
+        lines += f"; no class collects more than {rejection.largest_share_ratio:.1f} times its share"
+    return lines

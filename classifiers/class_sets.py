@@ -79,6 +79,15 @@ def without_rare(
     return replace(class_set, classes=kept)
 
 
+def require_some_row(labels: Sequence[tuple[str, ...]], class_set: ClassSet) -> None:
+    """Raise UsageError where a store has nothing to measure a model on: no row has any of its classes."""
+    if not label_columns(labels, class_set):
+        raise UsageError(
+            f"EMB: no row has a class of this model, {_some(class_set.names)} (of {len(labels):,} rows, "
+            f"{_labels_in_words(labels)}); name a store with such labels, or use `earshot predict`"
+        )
+
+
 def label_columns(labels: Sequence[tuple[str, ...]], class_set: ClassSet) -> dict[str, int]:
     """The labels of a store that mean a class -> its number. The others are left out.
 

@@ -17,6 +17,7 @@ from classifiers.class_sets import (
     Targets,
     add_background,
     make_targets,
+    require_some_row,
     resolve_class_set,
     rows_of_strangers,
     without_rare,
@@ -180,6 +181,7 @@ def evaluate(bundle: Bundle, table: EmbeddingTable) -> Measured:
     """
     _require_rows(table)
     class_set = bundle.info.class_set
+    require_some_row(table.mids, class_set)
     targets = make_targets(table.mids, class_set, need_all=False)
     truth = np.zeros((len(table), len(class_set.names)), np.float32)
     truth[targets.rows] = targets.values

@@ -61,11 +61,20 @@ def command(  # noqa: PLR0917 - click passes them all by name
         click.echo(f"note: {model}: {bundle.info.caveat}", err=True)
     if shared := bundle.shared_sources(table.sources):
         click.echo(
-            f"warning: the model was trained on {shared} of the {len(set(table.sources))} recordings in {store}; "
-            "the measures flatter it",
+            f"warning: the model was trained on recordings that are called as {shared} of the "
+            f"{len(set(table.sources))} in {store} are; where they are the same, the measures flatter it",
             err=True,
         )
     measured = evaluate(bundle, table)
+    background = measured.rejection.n if measured.rejection else 0
+    left_out, unlabelled = len(table) - len(measured.rows.keys) - background, sum(not mids for mids in table.mids)
+    if left_out:
+        why = "more of one side than of the other" if bundle.info.class_set.balanced else "no label, or several classes"
+        click.echo(f"note: {left_out:,} of the {len(table):,} rows are left out: {why}", err=True)
+    elif unlabelled:
+        click.echo(
+            f"note: {unlabelled:,} of the {len(table):,} rows have no label: taken for none of the classes", err=True
+        )
     for column, values in _values(columns, manifest, store, measured.rows.keys).items():
         measured = measured.sliced(column, values)
     if report:
@@ -79,7 +88,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
             page = render_report(bundle.info, measured, measured_on=str(store), players=players)
             temporary.write_text(page, encoding="utf-8")
     if as_json:
-        said = {"model": str(model), "store": str(store), "caveat": bundle.info.caveat or None}
+        said = {"model": str(model), "store": str(store), "caveat": bundle.info.caveat or None, "left_out": left_out}
         click.echo(json.dumps(said | measured.to_json()))
         return
     click.echo(measured_text(measured))

@@ -22,7 +22,7 @@ class Rejection:
     kept, accepted: the same two at the model's own working point, which was chosen on other rows.
     shares: class -> its share of the background that is accepted at `keep`; empty when none is.
     largest_share_ratio: each class's share of that background over its share of the rows of the class set, the largest;
-        None when no background was accepted.
+        None when no background was accepted, or some was taken for a class that has no row here to compare with.
     n_unrelated, auc_unrelated, accepted_unrelated: rows of background that have no label above or below a class's in
         the ontology, and the first two measures with them alone: "Bark" without "Dog" is background by its labels and
         a dog to who listens. None where there are no such rows.
@@ -74,7 +74,9 @@ def measure_rejection(
         kept=float(answered[has_class].mean()),
         accepted=float(answered[~has_class].mean()),
         shares=dict(zip(class_names, shares.tolist(), strict=True)) if accepted.any() else {},
-        largest_share_ratio=float(np.max(shares[fair > 0] / fair[fair > 0])) if accepted.any() else None,
+        largest_share_ratio=float(np.max(shares[taken > 0] / fair[taken > 0]))
+        if accepted.any() and fair[taken > 0].all()
+        else None,
         n_unrelated=int(unrelated.sum()),
         auc_unrelated=roc_auc(has_class[asked], known[asked]),
         accepted_unrelated=float(accepted[unrelated].mean()) if unrelated.any() else None,

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from app.commands.compare import parse_head_changes
-from app.tables import MAX_COLUMNS, columns_of, padded
+from app.tables import MAX_COLUMNS, columns_of, padded, rejection_lines
+from classifiers.measures.rejection import Rejection
 from classifiers.report.examples import Example, choose_examples
 from classifiers.report.page import render_report
 from classifiers.report.players import load_players
@@ -250,3 +251,11 @@ def test_a_name_takes_the_columns_that_it_is_given(name: str) -> None:
         assert len(cell) + wide - sum(map(bool, map(unicodedata.combining, cell))) == given
         assert "\n" not in cell
     assert (padded(name, width).rstrip() == " ".join(name.split())) == (len(name) < 40)
+
+
+def test_background_is_no_share_of_a_class_without_rows() -> None:
+    found = Rejection(
+        n=4, auc=0.4, keep=0.9, accepted_at_keep=1.0, kept=0.9, accepted=1.0, shares={"a": 0.0, "b": 1.0},
+        largest_share_ratio=None, n_unrelated=4, auc_unrelated=0.4, accepted_unrelated=1.0,
+    )  # fmt: skip
+    assert rejection_lines(found).endswith("it is taken for b (100%)")

@@ -176,8 +176,39 @@ def test_a_model_of_which_nothing_was_measured_says_so(tmp_path: Path, capsys: p
 
 def test_evaluate_on_training_rows_warns(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, err = run(capsys, "evaluate", model, model.parent / "emb")
-    assert "trained on 45 of the 45 recordings" in err
+    assert "trained on recordings that are called as 45 of the 45 in" in err
     assert "balanced accuracy" in out
+
+
+def labelled_store(folder: Path, labels: list[tuple[str, ...]]) -> Path:
+    table = make_table(len(labels), seed=7)
+    rows = [
+        Embedding(f"new{i}", f"new{i}", "", 0.0, 9.6, table.vectors[i][table.mask[i]], mids)
+        for i, mids in enumerate(labels)
+    ]
+    return write_store(folder, rows, make_spec())
+
+
+@pytest.mark.parametrize("label", ["Violin", ""])
+def test_evaluate_names_what_a_store_has_instead_of_the_classes(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], label: str
+) -> None:
+    store = labelled_store(tmp_path / "emb", [(label,) if label else ()] * 3)
+    code, out, err = run(capsys, "evaluate", model, store)
+    assert (code, out) == (2, "")
+    assert "EMB: no row has a class of this model, 'Bird', 'Dog', 'Siren' (of 3 rows" in err
+    assert ("labelled Violin" if label else "none with a label") in err
+    assert "--classes" not in err
+
+
+def test_evaluate_says_how_many_rows_it_leaves_out(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = labelled_store(tmp_path / "emb", [("Dog",), ("Siren",), ("Bird",), (), ("Dog", "Siren"), ("Violin",)])
+    code, out, err = run(capsys, "evaluate", model, store, "--json")
+    said = json.loads(out)
+    assert (code, said["n"], said["left_out"]) == (0, 3, 2)
+    assert "note: 2 of the 6 rows are left out: no label, or several classes" in err
 
 
 def test_evaluate_refuses_another_encoder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,6 +226,16 @@ def test_rejection_by_hand() -> None:
     assert found.largest_share_ratio == pytest.approx(max(found.shares["a"] / 0.75, found.shares["b"] / 0.25))
 
 
+def test_background_taken_for_a_class_without_rows_has_no_share_to_compare_with() -> None:
+    truth = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], np.float32)
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.9, 0.1]], np.float32)
+    said = HeadScores(scores, known=np.array([0.9, 0.8, 0.95, 0.1], np.float32))
+    answers = Decision.neutral("single", 2).decide(said)
+    found = measure_rejection(truth, said, answers, ("a", "b"), keep=0.9, related=np.zeros(4, bool))
+    assert found.shares == {"a": 0, "b": 1}
+    assert found.largest_share_ratio is None
+
+
 def test_calibration_error_by_hand() -> None:
     ten = np.full((10, 1), 0.9)
     assert error_of(np.array([[1]] * 9 + [[0]]), ten, "multi") == pytest.approx(0)
