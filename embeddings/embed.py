@@ -19,8 +19,10 @@ from embeddings.shards import (
     ShardStats,
     clear_unfinished,
     held_keys,
+    newer_keys,
     outdated_keys,
     plan_shards,
+    unlisted_keys,
     write_failures,
     write_stats,
 )
@@ -71,6 +73,8 @@ class Summary:
     """What a run did: items = done_before + embedded + len(failures).
 
     outdated: keys of the items that were done before, with other labels, folds or sources than they have now.
+    newer: keys of the items that were done before, and whose files have been written since.
+    unlisted: keys of what the store holds of other runs and that is not among the items.
     rows, audio_s, seconds, silent: of this run: rows added, their duration, wall-clock time, keys of the items that
         hold a window of digital silence.
     """
@@ -84,6 +88,8 @@ class Summary:
     audio_s: float
     seconds: float
     outdated: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
 
     @property
     def failed(self) -> dict[str, int]:
@@ -160,6 +166,8 @@ def embed_on(
         audio_s=sum(shard.audio_s for shard in stats),
         seconds=time.monotonic() - begin,
         outdated=tuple(sorted(outdated)),
+        newer=tuple(sorted(newer_keys(items, finished))),
+        unlisted=tuple(sorted(unlisted_keys(items, finished))),
     )
 
 

@@ -19,7 +19,7 @@ from embeddings.store import EmbeddingStore
 from embeddings.stream import Failure
 from ingest.clip import AudioItem
 from ingest.errors import FormatError
-from ingest.folder import file_bytes
+from ingest.folder import file_bytes, modified_s
 from ingest.foreign import checked
 
 PREFIX = "audio-"
@@ -104,6 +104,17 @@ def outdated_keys(store: EmbeddingStore, items: Iterable[AudioItem]) -> set[str]
         for row, *then in store.labels(part)
         if (key := item_key(row)) in now and now[key] != tuple(then)
     }
+
+
+def newer_keys(items: Iterable[AudioItem], finished: Sequence[ShardStats]) -> set[str]:
+    """Keys of the items whose file was written after its rows: perhaps it is another sound by now."""
+    done_at = {key: stats.ended_at for stats in finished for key in stats.done if stats.ended_at}
+    return {item.key for item in items if item.key in done_at and modified_s(item.path) > done_at[item.key]}
+
+
+def unlisted_keys(items: Iterable[AudioItem], finished: Sequence[ShardStats]) -> set[str]:
+    """Keys of what was embedded into the store and is not among the items: of other audio, removed, or moved."""
+    return {key for stats in finished for key in stats.done} - {item.key for item in items}
 
 
 def plan_shards(

@@ -159,6 +159,8 @@ def _as_json(summary: "Summary", encoder: str, out: "Folder") -> dict[str, Any]:
         "failed": summary.failed,
         "silent": list(summary.silent),
         "outdated": list(summary.outdated),
+        "newer": list(summary.newer),
+        "unlisted": list(summary.unlisted),
         "rows": summary.rows,
         "audio_s": round(summary.audio_s, 3),
         "seconds": round(summary.seconds, 3),
@@ -185,6 +187,16 @@ def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
         lines.append(
             f"warning: {len(summary.outdated)} clips have other labels, folds or sources now than when they were "
             f"embedded, and the store keeps the old ones: {_some(summary.outdated)}; embed anew to another --out"
+        )
+    if summary.newer:
+        lines.append(
+            f"warning: {len(summary.newer)} files were written after they were embedded, and the store keeps what they "
+            f"held then: {_some(summary.newer)}; if they sound otherwise now, embed anew to another --out"
+        )
+    if summary.unlisted:
+        lines.append(
+            f"note: the store also holds {len(summary.unlisted)} clips that are not here: {_some(summary.unlisted)}; "
+            "if they were removed or moved, embed anew to another --out"
         )
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
 """The pipeline: every item is a row or a failure, once, whatever happens on the way."""
 
+import os
 import shutil
 import sys
 import threading
@@ -115,6 +116,20 @@ def test_labels_that_changed_since_are_told(sounds: list[AudioItem], tmp_path: P
     again = run([*changed, *sounds[3:8]], tmp_path)
     assert again.outdated == tuple(sorted(item.key for item in changed))
     assert (again.done_before, again.embedded) == (8, 0)
+
+
+def test_files_written_since_and_clips_that_have_gone_are_told(sounds: list[AudioItem], tmp_path: Path) -> None:
+    copies = [replace(item, path=tmp_path / f"{i}.wav") for i, item in enumerate(sounds[:3])]
+    for copy, item in zip(copies, sounds, strict=False):
+        copy.path.write_bytes(item.path.read_bytes())
+    first = run(copies, tmp_path / "store")
+    again = run(copies, tmp_path / "store")
+    assert (first.newer, first.unlisted) == (again.newer, again.unlisted) == ((), ())
+    os.utime(copies[0].path, (time.time() + 5, time.time() + 5))
+    copies[1].path.unlink()
+    third = run([copies[0], copies[2]], tmp_path / "store")
+    assert third.newer == (copies[0].key,)
+    assert third.unlisted == (copies[1].key,)
 
 
 def test_a_group_of_windows_shares_a_call(sounds: list[AudioItem], tmp_path: Path) -> None:
