@@ -15,7 +15,8 @@ from ingest.clip import AudioItem
 from ingest.datasets import AUTO, DATASETS, choose_dataset, csv_manifest, folders
 from ingest.errors import FormatError, UsageError, one_line
 from ingest.labels import display_name
-from ingest.manifest import write_manifest
+from ingest.ledger_file import FILE_NAME as LEDGER
+from ingest.manifest import MANIFEST, write_manifest
 
 _SHOWN_DAMAGE = 5
 
@@ -52,6 +53,8 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def folder(folder: Path, layout: str, split: str | None, out: Path, as_json: bool) -> None:
     """List a folder of labelled audio in a manifest. The audio stays where it is."""
+    if (out / LEDGER).exists():
+        raise UsageError(f"--out: {out} is of `earshot ingest youtube`, and its {MANIFEST} would be lost; name another")
     dataset = choose_dataset(folder, layout)
     items = _of_split(dataset.items(folder), split)
     if not items:

@@ -81,6 +81,15 @@ def test_folder_wants_a_folder_to_write_to(tmp_path, sounds, capsys, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a file", "sounds"]
 
 
+def test_folder_leaves_the_manifest_of_a_download_alone(tmp_path, sounds, capsys):
+    (tmp_path / "clips").mkdir()
+    for name in ("ledger.sqlite", "manifest.parquet"):
+        (tmp_path / "clips" / name).write_text("as it was")
+    code, _, err = run(capsys, "folder", sounds, "--out", tmp_path / "clips")
+    assert code == 2 and "name another" in err
+    assert (tmp_path / "clips/manifest.parquet").read_text() == "as it was"
+
+
 def test_folder_takes_one_split_of_a_data_set(tmp_path, capsys):
     for part in ("dev", "eval"):
         (tmp_path / f"FSD50K.{part}_audio").mkdir()
