@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from app.commands.numbers import FiniteRange
 from app.progress import download_bar
 from ingest.metadata import METADATA, FetchedMetadata, MetadataFile, fetch_metadata, metadata_named
 
@@ -30,7 +31,14 @@ Examples:
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files.")
 @click.option("--base", metavar="URL", help="Another address with the tree of youtube_corpus/.")
-@click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Longest silence of the server, in s.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=FiniteRange(0.1, 86_400),
+    default=30.0,
+    show_default=True,
+    help="Longest silence of the server, in s.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def metadata(names: tuple[str, ...], out: Path, base: str | None, timeout_s: float, as_json: bool) -> None:
     """Fetch AudioSet's lists, labels, ontology, quality and features. Interrupted, it goes on where it stopped."""

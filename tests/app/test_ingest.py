@@ -141,3 +141,11 @@ def test_features_makes_a_store_and_names_damage(tmp_path, capsys):
     assert (code, summary["rows"], len(summary["damage"])) == (0, 2, 1)
     assert "left out" in err
     assert EmbeddingStore.open(tmp_path / "store").load().mask.sum() == 13
+
+
+@pytest.mark.parametrize("timeout_s", ["0", "-1", "nan"])
+def test_metadata_wants_a_timeout_that_is_one(tmp_path, capsys, timeout_s):
+    code, _, err = run(
+        capsys, "metadata", "ontology.json", "--base", "http://127.0.0.1:9/", "--out", tmp_path, "--timeout", timeout_s
+    )
+    assert code == 2 and "'--timeout'" in err.splitlines()[-1]
