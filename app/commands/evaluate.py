@@ -51,8 +51,10 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
     from embeddings.store import EmbeddingStore
-    from ingest.files import atomic_path
+    from ingest.files import atomic_path, require_writable
 
+    if report:
+        require_writable(report)
     bundle = load_bundle(model)
     opened = EmbeddingStore.open(store)
     bundle.require(opened.spec)

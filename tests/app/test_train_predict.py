@@ -180,6 +180,15 @@ def test_evaluate_on_training_rows_warns(model: Path, capsys: pytest.CaptureFixt
     assert "balanced accuracy" in out
 
 
+def test_evaluate_knows_before_it_measures_that_a_report_cannot_be_written(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    code, out, err = run(capsys, "evaluate", model, tmp_path / "no store", "--report", tmp_path / "file/r.html")
+    assert (code, out) == (1, "")
+    assert str(tmp_path / "file") in err and "no store" not in err
+
+
 def labelled_store(folder: Path, labels: list[tuple[str, ...]]) -> Path:
     table = make_table(len(labels), seed=7)
     rows = [
@@ -209,6 +218,19 @@ def test_evaluate_says_how_many_rows_it_leaves_out(
     said = json.loads(out)
     assert (code, said["n"], said["left_out"]) == (0, 3, 2)
     assert "note: 2 of the 6 rows are left out: no label, or several classes" in err
+
+
+def test_evaluate_says_what_rows_without_labels_count_as(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes = tmp_path / "two.toml"
+    classes.write_text('title = "two"\nmode = "multi"\n' + "".join(
+        f'[[classes]]\nname = "{name}"\nmids = ["{name}"]\n' for name in ("Dog", "Siren")
+    ))  # fmt: skip
+    words = ("--classes", classes, "--head", "logistic", "--protocol", "none", "--out", tmp_path / "m")
+    run(capsys, "train", generated_store(tmp_path / "train"), *words)
+    store = labelled_store(tmp_path / "emb", [("Dog",), ("Siren",), ("Dog", "Siren"), ()])
+    code, out, err = run(capsys, "evaluate", tmp_path / "m", store, "--json")
+    assert (code, json.loads(out)["n"]) == (0, 4)
+    assert "note: 1 of the 4 rows have no label: taken for none of the classes" in err
 
 
 def test_evaluate_refuses_another_encoder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
