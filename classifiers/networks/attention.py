@@ -43,6 +43,7 @@ RECIPES = (
             "apart": 0.5,
             "batch_norm": True,
             "input_dropout": 0.0,
+            "coarse_dropout": True,
             "output_bias": -5.0,
             "output_spread": 0.15,
             "epochs": 28,

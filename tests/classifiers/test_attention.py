@@ -13,6 +13,7 @@ from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_he
 from classifiers.networks import attention, ensemble, training
 from classifiers.networks.attention import fit_core, settings_for
 from classifiers.networks.attention_graph import (
+    _coarse_dropout,
     _for_each_class,
     _normalised_dense,
     _SelfAttention,
@@ -42,6 +43,7 @@ HYBRID = {
     "mix_pooled": 0.5,
     "apart": 0.5,
     "input_dropout": 0.0,
+    "coarse_dropout": True,
 }
 FAMILY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "decision": ("decision", "multi", SMALL),
@@ -218,6 +220,28 @@ def test_keras_loads_an_ensemble_without_our_code(tmp_path: Path) -> None:
         "assert out['scores'].shape == (2, 3) and 'classifiers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.99])
+def test_dropout_by_the_byte_is_dropout(rate: float) -> None:
+    """A share of units near `rate`, new ones each time; the others grow so that the mean stays. Outside of training
+    nothing. Units that no four bytes share evenly."""
+    keras = import_keras()
+    keras.utils.set_random_seed(0)
+    layer, x = _coarse_dropout(rate), np.ones((211, 7, 11), np.float32)
+    np.testing.assert_array_equal(layer(x, training=False), x)
+    first, second = (np.asarray(layer(x, training=True)) for _ in range(2))
+    assert np.mean(first == 0) == pytest.approx(rate, abs=0.015)
+    assert first.mean() == pytest.approx(1, abs=0.12 if rate > 0.9 else 0.02)
+    assert len(np.unique(first[first > 0])) == 1
+    assert np.mean((first == 0) & (second == 0)) == pytest.approx(rate**2, abs=0.02)
+    words = (first == 0).ravel()[: first.size // 4 * 4].reshape(-1, 4)
+    assert np.mean(words.all(axis=1)) == pytest.approx(rate**4, abs=0.02)  # bytes of one word have nothing in common
+    keras.utils.set_random_seed(0)
+    np.testing.assert_array_equal(_coarse_dropout(rate)(x, training=True), first)
 
 
 @pytest.mark.tensorflow
