@@ -63,8 +63,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
         click.echo(f"note: {model}: {bundle.info.caveat}", err=True)
     if shared := bundle.shared_sources(table.sources):
         click.echo(
-            f"warning: the model was trained on recordings that are called as {shared} of the "
-            f"{len(set(table.sources))} in {store} are; where they are the same, the measures flatter it",
+            f"warning: {shared} of the {len(set(table.sources))} recordings in {store} have names that the model was "
+            "trained on; if they are the same recordings, the measures flatter it",
             err=True,
         )
     measured = evaluate(bundle, table)
