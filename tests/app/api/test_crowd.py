@@ -161,7 +161,7 @@ def test_sigterm_answers_what_is_there_and_lets_nobody_in(trained: TrainedModel,
         (["--model", "{model}", "--key", "/no/such/key"], "--key"),
         (["--model", "a b={model}"], "'a b'"),
         (["--model", "{model}", "--allow-origin", "example.org"], "--allow-origin"),
-        (["--model", "{model}", "--max-s", "-5"], "max_s"),
+        (["--model", "{model}", "--max-s", "-5"], "--max-s"),
         (["--model", "{model}", "--port", "{taken}"], "--port"),
     ],
 )
