@@ -72,7 +72,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     left_out, unlabelled = len(table) - len(measured.rows.keys) - background, sum(not mids for mids in table.mids)
     if left_out:
         why = "more of one side than of the other" if bundle.info.class_set.balanced else "no label, or several classes"
-        click.echo(f"note: {left_out:,} of the {len(table):,} rows are left out: {why}", err=True)
+        click.echo(f"note: left out: {left_out:,} of the {len(table):,} rows ({why})", err=True)
     elif unlabelled:
         click.echo(
             f"note: {unlabelled:,} of the {len(table):,} rows have no label: taken for none of the classes", err=True

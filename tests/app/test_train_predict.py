@@ -217,7 +217,7 @@ def test_evaluate_says_how_many_rows_it_leaves_out(
     code, out, err = run(capsys, "evaluate", model, store, "--json")
     said = json.loads(out)
     assert (code, said["n"], said["left_out"]) == (0, 3, 2)
-    assert "note: 2 of the 6 rows are left out: no label, or several classes" in err
+    assert "note: left out: 2 of the 6 rows (no label, or several classes)" in err
 
 
 def test_evaluate_says_what_rows_without_labels_count_as(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
