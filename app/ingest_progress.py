@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from typing import Any, Self
 
+from app.progress import bar_type
 from ingest.governor import Standing
 from ingest.ledger import State
 from ingest.pace import Phase
@@ -81,11 +82,9 @@ class ProgressDisplay:
         print(f"{settled}/{progress.requested} | {describe(progress)}", file=sys.stderr, flush=True)
 
     def _draw(self, progress: Progress) -> None:
-        from tqdm import tqdm
-
         if self._bar is None:
             layout = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} | {desc}"
-            self._bar = tqdm(total=progress.requested, bar_format=layout, dynamic_ncols=True, file=sys.stderr)
+            self._bar = bar_type()(total=progress.requested, bar_format=layout, dynamic_ncols=True, file=sys.stderr)
         self._bar.n = sum(progress.counts[state] for state in _SETTLED)
         self._bar.set_description_str(describe(progress), refresh=True)
 

@@ -2,14 +2,28 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from embeddings.embed import Progress
+
+
+@cache
+def bar_type() -> Any:
+    """tqdm, which says nothing where a signal ends it before it has begun: it would print a traceback of its own."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def __del__(self) -> None:
+            with suppress(AttributeError):
+                super().__del__()
+
+    return Bar
 
 
 class ClipBar:
@@ -41,10 +55,8 @@ class ClipBar:
             self._bar.write(text, file=sys.stderr)
 
     def _start(self, progress: "Progress") -> Any:
-        from tqdm import tqdm
-
         interval_s = 0.5 if sys.stderr.isatty() else 10.0
-        return tqdm(
+        return bar_type()(
             total=progress.total,
             initial=progress.items,
             unit="clip",
@@ -57,9 +69,9 @@ class ClipBar:
 @contextmanager
 def download_bar(name: str, size: int | None) -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar of bytes on standard error; yields what is to be called with bytes done and bytes in all."""
-    from tqdm import tqdm
-
-    with tqdm(total=size, desc=name, unit="B", unit_scale=True, mininterval=0.5, file=sys.stderr, leave=False) as bar:
+    with bar_type()(
+        total=size, desc=name, unit="B", unit_scale=True, mininterval=0.5, file=sys.stderr, leave=False
+    ) as bar:
 
         def show(done: int, total: int | None) -> None:
             bar.total = total

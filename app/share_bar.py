@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+from app.progress import bar_type
+
 
 class ShareBar:
     """What is being done and the share that is done; a bar at a terminal, a sparse line in a log."""
@@ -11,10 +13,8 @@ class ShareBar:
         self._bar: Any = None
 
     def __enter__(self) -> "ShareBar":
-        from tqdm import tqdm
-
         interval_s = 0.2 if sys.stderr.isatty() else 10.0
-        self._bar = tqdm(
+        self._bar = bar_type()(
             total=100.0,
             bar_format="{desc:<11}{percentage:3.0f} %|{bar}| {elapsed}, {remaining} to go",
             mininterval=interval_s,

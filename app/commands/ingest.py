@@ -11,6 +11,7 @@ import click
 
 from app.commands import metadata, status, youtube
 from app.commands.places import HereType
+from app.progress import bar_type
 from ingest.clip import AudioItem
 from ingest.datasets import AUTO, DATASETS, choose_dataset, csv_manifest, folders
 from ingest.errors import FormatError, UsageError, one_line
@@ -146,13 +147,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def features(source: Path, out: Path, split: str | None, as_json: bool) -> None:
     """Make a store of AudioSet's released VGGish features: a folder of tfrecords, or the tar as it is."""
-    from tqdm import tqdm
-
     from embeddings.features import store_features
     from ingest.features import read_features
 
     damage: list[FormatError] = []
-    records = tqdm(read_features(source, split, damage.append), desc="records", unit="", mininterval=1.0)
+    records = bar_type()(read_features(source, split, damage.append), desc="records", unit="", mininterval=1.0)
     rows = store_features(records, out, f"features-{split or 'all'}")
     for error in damage[:_SHOWN_DAMAGE]:
         click.echo(f"left out: {error}", err=True)

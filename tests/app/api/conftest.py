@@ -119,8 +119,9 @@ class Server:
         assert found is not None
         return int(found[1]) / 1000
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 40) -> int:
-        if self.process.poll() is None:
+    def stop(self, number: int | None = signal.SIGTERM, seconds: float = 40) -> int:
+        """Its exit code. With no number it has been told to end already: another signal would end it at once."""
+        if number is not None and self.process.poll() is None:
             self.process.send_signal(number)
         try:
             return self.process.wait(seconds)

@@ -147,7 +147,7 @@ def test_sigterm_answers_what_is_there_and_lets_nobody_in(trained: TrainedModel,
         assert (await stream)[1] == 1012  # "service restart": come again
 
     asyncio.run(during())
-    assert server.stop() == 0
+    assert server.stop(None) == 0
     with pytest.raises(httpx.ConnectError):
         server.get("/healthz")
     assert not list(tmp_path.iterdir()), "uploads were left behind"
