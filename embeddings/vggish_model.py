@@ -84,8 +84,8 @@ def vggish_layers(patches: Any, weights: dict[str, tuple[Any, Any]]) -> dict[str
 
     Args:
         patches: tensor float32 [n, 96, 64].
-        weights: arrays, tensors or variables by layer, as they are or `quick`; all that a layer computes is computed in
-            their type.
+        weights: arrays, tensors or variables by layer, as they are or `quick`; products are computed in their type,
+            and all else but what Winograd's convolution does around them.
     """
     tensorflow = import_tensorflow()
     outputs: dict[str, Any] = {}
