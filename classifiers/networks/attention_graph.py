@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from classifiers.networks.keras_head import Floats
-from embeddings.tf import import_keras
+from embeddings.tf import import_keras, import_tensorflow
 from ingest.errors import UsageError
 
 Tensor = Any
@@ -204,9 +204,7 @@ class _Trunk:
 
 def _coarse_dropout(rate: float) -> Any:
     """Dropout that draws a byte for each unit, where Keras draws a float32: that took a twentieth of a step."""
-    import tensorflow
-
-    keras = import_keras()
+    keras, tensorflow = import_keras(), import_tensorflow()
 
     class CoarseDropout(keras.layers.Layer):  # type: ignore[name-defined]
         def __init__(self) -> None:
