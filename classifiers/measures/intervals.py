@@ -121,7 +121,7 @@ def replicate(truth: Flags, scores: Scores, said: Flags, weights: npt.NDArray[np
         per_class = {
             "ap": ap,
             "recall": recall,
-            "precision": np.where(claimed > 0, hits / claimed, np.where(support > 0, 0, np.nan)),
+            "precision": np.where(support > 0, hits / np.maximum(claimed, 1), np.nan),
             "f1": np.where(support > 0, 2 * hits / (claimed + support), np.nan),
         }
         rejected = (n[:, None] - support - claimed + hits) / (n[:, None] - support)
