@@ -26,9 +26,12 @@ class Mark(NamedTuple):
     file in an object store has a size alone.
     """
 
-    size: int = 0
+    size: int
     written_ns: int = 0
     digest: int = 0
+
+
+UNKNOWN = Mark(0)
 
 
 def mark_of(path: AudioPath) -> Mark:
@@ -40,7 +43,7 @@ def mark_of(path: AudioPath) -> Mark:
         with Path(str(path)).open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).digest()
     except OSError:
-        return Mark()
+        return UNKNOWN
     return mark._replace(digest=int.from_bytes(digest, "little"))
 
 
@@ -51,8 +54,8 @@ def glance(path: AudioPath) -> Mark:
     try:
         told = path.stat()
     except OSError:
-        return Mark()
-    return Mark(told.st_size, told.st_mtime_ns) if stat.S_ISREG(told.st_mode) else Mark()
+        return UNKNOWN
+    return Mark(told.st_size, told.st_mtime_ns) if stat.S_ISREG(told.st_mode) else UNKNOWN
 
 
 def needs_reading(now: Mark, then: Mark) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from embeddings.columns import strings
 from embeddings.embedding import item_key
-from embeddings.marks import Mark, differs, glance, mark_of, needs_reading, pack, unpack
+from embeddings.marks import UNKNOWN, differs, glance, mark_of, needs_reading, pack, unpack
 from embeddings.store import EmbeddingStore
 from embeddings.stream import Failure
 from ingest.clip import AudioItem
@@ -123,14 +123,14 @@ def changed_keys(
     changed = set[str]()
     with ThreadPoolExecutor(readers) as pool:
         for stats in finished:
-            now = [glance(paths[key]) if key in paths else Mark() for key in stats.done]
+            now = [glance(paths[key]) if key in paths else UNKNOWN for key in stats.done]
             if not stats.marks:  # of an earlier version, which the clock must do for
                 late_ns = stats.ended_at * 1e9 or math.inf
                 changed |= {key for key, mark in zip(stats.done, now, strict=True) if mark.written_ns > late_ns}
                 continue
             then = unpack(stats.marks)
             read = [i for i in range(len(now)) if needs_reading(now[i], then[i])]
-            for i, mark in zip(read, pool.map(lambda i: mark_of(paths[stats.done[i]]), read), strict=True):
+            for i, mark in zip(read, pool.map(mark_of, [paths[stats.done[i]] for i in read]), strict=True):
                 now[i] = mark
             changed |= {stats.done[i] for i in range(len(now)) if differs(now[i], then[i])}
             same = {i: now[i] for i in read if now[i].size and not differs(now[i], then[i])}

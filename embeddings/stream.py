@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from embeddings.embedding import Embedding, Vectors, window_key
 from embeddings.encoders import Encoder, EncoderSpec
-from embeddings.marks import Mark, mark_of
+from embeddings.marks import UNKNOWN, Mark, mark_of
 from ingest.clip import AudioItem, Clip
 from ingest.errors import AudioError, EarshotError
 
@@ -64,7 +64,7 @@ class Finished:
 
     item: AudioItem
     failure: Failure | None
-    mark: Mark = Mark()
+    mark: Mark = UNKNOWN
 
 
 def encode_items(
@@ -147,7 +147,7 @@ class _File:
     def __init__(self, item: AudioItem) -> None:
         self._item = item
         self._windows: Iterator[Clip] | None = None
-        self._mark = Mark()
+        self._mark = UNKNOWN
         self.ready: deque[_Window | Finished | EarshotError] = deque()
         self.busy = self.ended = False
 
