@@ -386,7 +386,7 @@ def test_what_does_not_go_with_a_store(
     assert message in err.splitlines()[-1]
 
 
-def test_predict_refuses_a_store_of_another_encoder_and_an_empty_one(
+def test_a_store_of_another_encoder_and_an_empty_one_are_the_users_mistake(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     EmbeddingStore.create(tmp_path / "empty", make_spec())
@@ -396,6 +396,7 @@ def test_predict_refuses_a_store_of_another_encoder_and_an_empty_one(
     table = make_table(4)
     rows = [Embedding(f"k{i}", "s", "", 0.0, 9.6, table.vectors[i][table.mask[i]], ()) for i in range(4)]
     write_store(tmp_path / "other", rows, make_spec(encoder="another"))
-    code, out, err = run(capsys, "predict", model, tmp_path / "other")
-    assert (code, out) == (1, "")
-    assert "trained on other embeddings (encoder: generated against another)" in err
+    for command in ("predict", "evaluate"):
+        code, out, err = run(capsys, command, model, tmp_path / "other")
+        assert (code, out) == (2, "")
+        assert "trained on other embeddings (encoder: generated against another)" in err
