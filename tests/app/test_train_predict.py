@@ -233,14 +233,6 @@ def test_evaluate_says_what_rows_without_labels_count_as(tmp_path: Path, capsys:
     assert "note: 1 of the 4 rows have no label: taken for none of the classes" in err
 
 
-def test_evaluate_refuses_another_encoder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [Embedding("a", "a", "", 0.0, 1.0, np.zeros((1, 12), np.uint8), ("Dog",))]
-    store = write_store(tmp_path / "emb", rows, make_spec(encoder="other"))
-    code, _, err = run(capsys, "evaluate", model, store)
-    assert code == 1
-    assert "encoder: generated against other" in err
-
-
 @pytest.fixture(scope="module")
 def yamnet_model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A svc model of three ESC-10 classes on real YAMNet embeddings."""
