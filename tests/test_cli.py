@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import COMMANDS
+from app.commands.places import AudioType, StoreType
+from ingest.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,6 +72,40 @@ def test_nothing_is_not_taken_for_the_folder_one_is_in(args: list[str]) -> None:
     done = run(*args)
     assert (done.returncode, done.stdout) == (2, "")
     assert "names no file and no folder" in done.stderr
+
+
+def places() -> Iterator[tuple[str, click.Parameter, click.ParamType]]:
+    """Every argument and option that is a path, with the name of its command."""
+
+    def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Parameter, click.ParamType]]:
+        for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
+            yield from walk(f"{name} {inner}", below)
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path | StoreType | AudioType):
+                yield name, parameter, parameter.type
+
+    for name in COMMANDS:
+        yield from walk(name, importlib.import_module(f"app.commands.{name}").command)
+
+
+def test_no_command_takes_nothing_for_a_place() -> None:
+    """`--out "$UNSET"` must not write into the folder one is in."""
+    found = list(places())
+    assert len(found) > 40
+    for name, parameter, kind in found:
+        with pytest.raises((click.BadParameter, UsageError), match="names no file and no folder"):
+            raise AssertionError(f"{name} {parameter.name}: {kind.convert('', parameter, None)!r}")
+
+
+def test_a_folder_of_weights_that_is_not_there_is_not_passed_over(tmp_path: Path) -> None:
+    found = [(name, kind) for name, parameter, kind in places() if "--weights" in parameter.opts]
+    assert len(found) > 8
+    (tmp_path / "file").touch()
+    for _, kind in found:
+        for place in ("none", "file"):
+            with pytest.raises(click.BadParameter, match="is no folder"):
+                kind.convert(str(tmp_path / place), None, None)
+        assert kind.convert(str(tmp_path), None, None) == tmp_path
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

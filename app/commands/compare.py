@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.engine_options import engine_options, start_engine
-from app.commands.places import StoreType
+from app.commands.places import HereType, StoreType
 from app.commands.problem import ProblemOptions, parse_changes, problem_options
 from ingest.engine import EngineSettings
 from ingest.errors import UsageError
@@ -51,7 +51,7 @@ command goes on where it was. A head that refuses the data becomes a row that sa
 @click.option(
     "--set", "changes", multiple=True, metavar="HEAD.NAME=VALUE", help="A setting of one head; may be given again."
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default EMB.compare.")
+@click.option("--out", type=HereType(file_okay=False), help="Folder; by default EMB.compare.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @engine_options(local_workers="Processes that each fit one head on one split, 1 by default.", stall_minutes=120.0)
 def command(  # noqa: PLR0917 - click passes them all by name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.engine_options import engine_options, start_engine
-from app.commands.places import AudioType, StoreType
+from app.commands.places import AudioType, HereType, StoreType, WeightsType
 from ingest.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 
@@ -44,7 +44,7 @@ Stopped at any moment, the same command goes on where it was. Files that failed 
 @click.option(
     "--out", required=True, type=StoreType(), help="Folder of the store, new or to be continued; s3:// and gs:// too."
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option("--precision", metavar="NAME", help="float32, or bfloat16 or int8 where the encoder has it.")
 @click.option(
     "--resampler",
@@ -54,7 +54,7 @@ Stopped at any moment, the same command goes on where it was. Files that failed 
     help="resampy is the reference's own, and far slower.",
 )
 @engine_options(local_workers="Threads that read, and threads that encode; all cores by default.")
-@click.option("--pca", type=click.Path(path_type=Path), help="The npz with the projection of yamnet-128.")
+@click.option("--pca", type=HereType(), help="The npz with the projection of yamnet-128.")
 @click.option("--fit-pca", is_flag=True, help="Fit the projection of yamnet-128 on this audio first, into the store.")
 @click.option("--model", metavar="HANDLE_OR_DIR", help="The SavedModel of vggish-hub or yamnet-hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -8,7 +8,7 @@ import click
 
 from app.commands.failures import end_with_failures
 from app.commands.numbers import FiniteRange
-from app.commands.places import AudioType
+from app.commands.places import AudioType, HereType
 from ingest.errors import AudioError, EmptyAudioError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ drawn is named on standard error and the others go on.
 """
 )
 @click.argument("audio", nargs=-1, required=True, type=AudioType())
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf, or a folder.")
+@click.option("--out", required=True, type=HereType(), help="A .png, .svg or .pdf, or a folder.")
 @click.option(
     "--start",
     "start_s",

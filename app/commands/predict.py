@@ -10,7 +10,7 @@ import click
 
 from app.commands.engine_options import engine_options, start_engine
 from app.commands.failures import end_with_failures
-from app.commands.places import AudioType
+from app.commands.places import AudioType, HereType, WeightsType
 from ingest.engine import EngineSettings
 from ingest.errors import UsageError
 
@@ -34,13 +34,13 @@ Examples:
 One row per window of ten seconds. A file that cannot be read is named on standard error and the others go on.
 """
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=HereType())
 @click.argument("audio", nargs=-1, required=True, type=AudioType())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV: path, start_s, end_s, answer, known and a column per class."
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option("--precision", metavar="NAME", help="Of the encoder, if not the model's own: int8 is VGGish's quickest.")
 @click.option(
     "--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest classes. Default: 3 as text, all as JSON."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from app.commands.places import HereType, WeightsType
 from ingest.errors import EarshotError, UsageError
 
 
@@ -75,11 +76,9 @@ was. The table and the report are in the folder --out: report.html, results.json
 """
 )
 @click.argument("name")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="What the recipe works on; `earshot recipe show` says what."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for everything. Default: the recipe's name.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--data", type=HereType(), help="What the recipe works on; `earshot recipe show` says what.")
+@click.option("--out", type=HereType(), help="Folder for everything. Default: the recipe's name.")
+@click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option("--quick", is_flag=True, help="Leave out what takes long, train briefly: the numbers are worth less.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def run(  # noqa: PLR0917 - click passes them all by name

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from app.commands.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
+from app.commands.places import HereType
 from ingest.address import Address, choose_addresses
 from ingest.choose import Chosen
 from ingest.engine import ENGINES, EngineSettings
@@ -49,8 +50,8 @@ Examples:
   earshot ingest status balanced
 """,
 )
-@click.argument("segments", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for it all.")
+@click.argument("segments", type=HereType())
+@click.option("--out", type=HereType(file_okay=False), required=True, help="Folder for it all.")
 @choosing_options
 @click.option(
     "--dry-run", is_flag=True, help="Say what it would fetch, its size and how long it would take; stop there."
@@ -118,7 +119,7 @@ Examples:
     is_flag=True,
     help="Each machine of the cluster has a public address of its own to ask from. Else they share one.",
 )
-@click.option("--cookies", type=click.Path(path_type=Path), help="A cookies.txt of a signed-in browser.")
+@click.option("--cookies", type=HereType(), help="A cookies.txt of a signed-in browser.")
 @click.option("--cookies-from-browser", metavar="BROWSER", help="Or the browser itself: firefox, chrome ...")
 @click.option("--proxy", "proxies", multiple=True, metavar="URL", help="An address to ask through; may be given again.")
 @click.option(
@@ -130,7 +131,7 @@ Examples:
 )
 @click.option(
     "--ytdlp-options",
-    type=click.Path(path_type=Path),
+    type=HereType(),
     metavar="FILE",
     help="JSON object of yt-dlp's YoutubeDL parameters.",
 )
