@@ -94,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
     except EarshotError as error:
         _leave(str(error), error.exit_code, debug)
     except OSError as error:  # of the disk: a folder that cannot be written, no room
-        where = f"{error.filename}: " if error.filename else ""
+        name = error.filename2 or error.filename  # the second of a rename is the one that was asked for
+        where = f"{name}: " if name else ""
         reason = error.strerror or str(error).replace("\n", " ")
         _leave(f"{where}{reason}; check that the place exists, may be written and has room", 1, debug)
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from app.cli import COMMANDS
@@ -122,6 +124,14 @@ def test_an_answer_that_finds_no_room_is_one_line_and_exit_1(args: list[str]) ->
         )
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert "No space left on device" in done.stderr
+
+
+def test_the_name_that_was_asked_for_is_told_and_not_that_of_our_temporary_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "sound.wav", np.zeros(1600), 16_000)
+    picture = tmp_path / f"{'long' * 70}.png"
+    done = run("plot", str(tmp_path / "sound.wav"), "--out", str(picture))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"earshot: {picture}: File name too long; ")
 
 
 def test_debug_adds_the_traceback() -> None:

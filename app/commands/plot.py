@@ -71,11 +71,11 @@ def _targets(audio: "list[AudioPath]", out: Path) -> "dict[AudioPath, Path]":
         UsageError: one picture for several files, or a file that would be no picture.
     """
     paths = list(dict.fromkeys(audio))
-    if out.suffix.lower() in FORMATS:
+    if out.suffix.lower() in FORMATS and not out.is_dir():
         if len(paths) > 1:
             raise UsageError(f"--out: {out} is one picture and there are {len(paths)} files; name a folder")
         return {paths[0]: out}
-    if out.suffix and not out.is_dir():
+    if (out.suffix or out.exists()) and not out.is_dir():
         raise UsageError(f"--out: takes a {', '.join(FORMATS)} or a folder, got {out}; make it first if it is a folder")
     taken: set[Path] = set()
     targets = {}

@@ -187,6 +187,17 @@ def test_the_legend_and_the_curves_stand_apart() -> None:
     assert axis.get_legend().get_window_extent().y0 >= axis.get_window_extent().y1
 
 
+def test_what_is_there_decides_whether_out_is_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = write(tmp_path / "sound.wav", 0.3)
+    (tmp_path / "folder.png").mkdir()
+    code, out, _ = run(capsys, sound, "--out", tmp_path / "folder.png")
+    assert (code, out) == (0, f"{tmp_path / 'folder.png' / 'sound.png'}\n")
+    (tmp_path / "file").touch()
+    code, out, err = run(capsys, sound, "--out", tmp_path / "file")
+    assert (code, out) == (2, "")
+    assert "--out: takes a .png, .svg, .pdf or a folder, got" in err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
