@@ -94,8 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     except EarshotError as error:
         _leave(str(error), error.exit_code, debug)
     except OSError as error:  # of the disk: a folder that cannot be written, no room
-        name = error.filename2 or error.filename  # the second of a rename is the one that was asked for
-        where = f"{name}: " if name else ""
+        where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or str(error).replace("\n", " ")
         _leave(f"{where}{reason}; check that the place exists, may be written and has room", 1, debug)
 

@@ -23,7 +23,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with _naming(path, temporary):
             yield temporary
             _sync(temporary)
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,9 +45,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             for path in temporary.rglob("*"):
                 if path.is_file():
                     _sync(path)
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
+            if folder.exists():
+                folder.rename(old)
+            temporary.rename(folder)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
