@@ -14,7 +14,7 @@ import soundfile
 from click.testing import CliRunner
 
 from app.cli import COMMANDS
-from app.commands.places import AudioType, StoreType
+from app.commands.places import AudioType, NameType, StoreType
 from ingest.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -77,13 +77,13 @@ def test_nothing_is_not_taken_for_the_folder_one_is_in(args: list[str]) -> None:
 
 
 def places() -> Iterator[tuple[str, click.Parameter, click.ParamType]]:
-    """Every argument and option that is a path, with the name of its command."""
+    """Every argument and option that names a place, with the name of its command."""
 
     def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Parameter, click.ParamType]]:
         for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
             yield from walk(f"{name} {inner}", below)
         for parameter in command.params:
-            if isinstance(parameter.type, click.Path | StoreType | AudioType):
+            if isinstance(parameter.type, click.Path | StoreType | AudioType | NameType):
                 yield name, parameter, parameter.type
 
     for name in COMMANDS:
@@ -95,7 +95,7 @@ def test_no_command_takes_nothing_for_a_place() -> None:
     found = list(places())
     assert len(found) > 40
     for name, parameter, kind in found:
-        with pytest.raises((click.BadParameter, UsageError), match="names no file and no folder"):
+        with pytest.raises((click.BadParameter, UsageError), match="names (no file and no folder|nothing)"):
             raise AssertionError(f"{name} {parameter.name}: {kind.convert('', parameter, None)!r}")
 
 

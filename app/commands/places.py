@@ -34,6 +34,17 @@ class WeightsType(HereType):
         return folder
 
 
+class NameType(click.ParamType):
+    """The name of something elsewhere: an address, a browser. Nothing at all is refused: it would mean the default."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("names nothing; leave the option out for its default.", param, ctx)
+        return str(value)
+
+
 class StoreType(click.ParamType):
     """A folder: of this machine, or `s3://`, `gs://` ..."""
 
