@@ -23,9 +23,10 @@ from embeddings.table import EmbeddingTable
 from ingest.arrow_folder import ArrowFolder
 from ingest.audio import read_windows
 from ingest.clip import AudioItem
-from ingest.engine import Engine, Here
+from ingest.engine import Engine
 from ingest.errors import AudioError, UsageError
 from ingest.folder import AudioPath, folder_at
+from ingest.local_engine import Here
 from ingest.manifest import read_items
 
 

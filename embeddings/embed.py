@@ -31,8 +31,9 @@ from embeddings.shards import (
 from embeddings.store import EmbeddingStore
 from embeddings.stream import Embedded, Failure, Finished, WindowReader, encode_items
 from ingest.clip import AudioItem
-from ingest.engine import Here, Workers
+from ingest.engine import Workers
 from ingest.errors import UsageError
+from ingest.local_engine import Here
 
 
 def available_cores() -> int:

@@ -95,7 +95,7 @@ def test_no_command_takes_nothing_for_a_place() -> None:
     found = list(places())
     assert len(found) > 40
     for name, parameter, kind in found:
-        with pytest.raises((click.BadParameter, UsageError), match="names (no file and no folder|nothing)"):
+        with pytest.raises((click.BadParameter, UsageError), match=r"names (no file and no folder|nothing)"):
             raise AssertionError(f"{name} {parameter.name}: {kind.convert('', parameter, None)!r}")
 
 

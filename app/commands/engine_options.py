@@ -7,7 +7,8 @@ import click
 from app.commands.gathering import Decorator, gather
 from app.commands.numbers import FiniteRange
 from app.commands.places import NameType
-from ingest.engine import ENGINES, Engine, EngineSettings, open_engine
+from ingest.engine import ENGINES, Engine, EngineSettings
+from ingest.engines import open_engine
 
 
 def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decorator[Any]:
