@@ -6,6 +6,7 @@ asked; nothing is downloaded.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -58,12 +59,12 @@ def _fonts_for(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]
     """As few of the installed families as have the letters, each the one that has most of what is left; and what is
     left at the end."""
     left, families = letters - _letters_of(_own_font(), letters), [_OWN]
-    while left:
-        family, found = _best(left)
-        if not found:
-            break
-        families.append(family)
-        left -= found
+    for look_for_new in (False, True):
+        if look_for_new and left:
+            _add_new_fonts()
+        while left and (best := _best(left))[1]:
+            families.append(best[0])
+            left -= best[1]
     return tuple(families), frozenset(left)
 
 
@@ -104,6 +105,15 @@ def _installed() -> Iterator[tuple[str, Any]]:
             yield family, FT2Font(upright[family])
         except (OSError, RuntimeError):  # gone or changed since matplotlib made its list
             continue
+
+
+def _add_new_fonts() -> None:
+    """matplotlib keeps its list of fonts, and does not see by itself what has been installed since."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    for path in sorted(set(findSystemFonts()) - {entry.fname for entry in fontManager.ttflist}):
+        with suppress(Exception):  # as matplotlib does it: a font that cannot be read is none
+            fontManager.addfont(path)
 
 
 def _letters_of(font: Any, letters: frozenset[str]) -> frozenset[str]:

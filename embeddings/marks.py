@@ -17,6 +17,8 @@ import numpy as np
 from ingest.folder import AudioPath, file_bytes
 
 _DTYPE = np.dtype([("size", "<i8"), ("written_ns", "<i8"), ("digest", "<u8")])
+_63_BITS = (1 << 63) - 1
+"""A date may be before 1970 or after 2262. It is only held against itself."""
 
 
 class Mark(NamedTuple):
@@ -37,10 +39,10 @@ UNKNOWN = Mark(0)
 def mark_of(path: AudioPath) -> Mark:
     """Read a file from beginning to end."""
     mark = glance(path)
-    if not mark.written_ns:
+    if not (isinstance(path, Path) and mark.size):
         return mark
     try:
-        with Path(str(path)).open("rb") as file:
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).digest()
     except OSError:
         return UNKNOWN
@@ -55,7 +57,7 @@ def glance(path: AudioPath) -> Mark:
         told = path.stat()
     except OSError:
         return UNKNOWN
-    return Mark(told.st_size, told.st_mtime_ns) if stat.S_ISREG(told.st_mode) else UNKNOWN
+    return Mark(told.st_size, told.st_mtime_ns & _63_BITS) if stat.S_ISREG(told.st_mode) else UNKNOWN
 
 
 def needs_reading(now: Mark, then: Mark) -> bool:
@@ -66,7 +68,7 @@ def needs_reading(now: Mark, then: Mark) -> bool:
 def differs(now: Mark, then: Mark) -> bool:
     """Whether it is another file for sure, by all that is known of both."""
     known = now.size > 0 and then.size > 0
-    return known and (now.size != then.size or (now.digest > 0 and now.digest != then.digest))
+    return known and (now.size != then.size or (now.digest != then.digest and now.digest > 0 and then.digest > 0))
 
 
 def pack(marks: Iterable[Mark]) -> str:

@@ -143,10 +143,11 @@ def forget_failures(
     store: EmbeddingStore, items: Iterable[AudioItem], finished: Sequence[ShardStats], audio: str
 ) -> list[ShardStats]:
     """The stats without failures of what was in `audio` and is no longer among its items; "" for nothing."""
+    gone = {failure.key for stats in finished if stats.audio == audio != "" for failure in stats.failures}
+    gone.difference_update(item.key for item in items)
     left = []
-    keys = {item.key for item in items}
     for stats in finished:
-        kept = tuple(failure for failure in stats.failures if failure.key in keys or stats.audio != audio or not audio)
+        kept = tuple(failure for failure in stats.failures if failure.key not in gone or stats.audio != audio)
         if kept == stats.failures:
             left.append(stats)
         elif kept or stats.done:

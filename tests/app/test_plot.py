@@ -96,8 +96,8 @@ NOWHERE = "\U0001fa2b"
 
 
 @pytest.fixture
-def a_font_that_has_it(tmp_path: Path) -> Iterator[str]:
-    """A font of one letter, installed as matplotlib sees it."""
+def chess_font(tmp_path: Path) -> Iterator[Path]:
+    """A font of one letter, of which matplotlib knows nothing before the test and nothing after it."""
     builder = FontBuilder(1000)
     builder.setupGlyphOrder([".notdef", "piece"])
     builder.setupCharacterMap({ord(NOWHERE): "piece"})
@@ -114,22 +114,31 @@ def a_font_that_has_it(tmp_path: Path) -> Iterator[str]:
     builder.setupPost()
     builder.save(tmp_path / "chess.ttf")
     before = list(fontManager.ttflist)
-    fontManager.addfont(tmp_path / "chess.ttf")
     _fonts_for.cache_clear()
-    yield "Chess of 2020"
+    yield tmp_path / "chess.ttf"
     fontManager.ttflist[:] = before
     _fonts_for.cache_clear()
 
 
 def test_letters_come_from_whatever_installed_font_has_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], a_font_that_has_it: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], chess_font: Path
 ) -> None:
+    fontManager.addfont(chess_font)
     title = letter(f"a {NOWHERE} b")
     assert (title.drawable, title.missing) == (f"a {NOWHERE} b", "")
-    assert title.families[-1] == a_font_that_has_it
+    assert title.families[-1] == "Chess of 2020"
     code, _, err = run(capsys, write(tmp_path / f"{NOWHERE}.wav"), "--out", tmp_path / "x.pdf")
     assert (code, err) == (0, "")
     assert b"Chess" in (tmp_path / "x.pdf").read_bytes()
+
+
+def test_a_font_that_was_installed_since_matplotlib_looked_is_found(
+    monkeypatch: pytest.MonkeyPatch, chess_font: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.ttf"
+    broken.write_bytes(b"no font")
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [str(broken), str(chess_font)])
+    assert letter(NOWHERE).missing == ""
 
 
 def test_letters_of_no_font_are_told_once_and_drawn_as_no_boxes(

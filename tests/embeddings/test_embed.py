@@ -169,6 +169,16 @@ def test_a_fresh_copy_of_the_audio_is_no_change_and_is_read_once(
     assert sorted(read) == [item.path for item in copies]
 
 
+@pytest.mark.parametrize("date_s", [0, -1, -(10**9), 10**10])
+def test_any_date_is_a_date(copies: list[AudioItem], tmp_path: Path, date_s: int) -> None:
+    os.utime(copies[0].path, (date_s, date_s))
+    assert run(copies, tmp_path / "store").changed == run(copies, tmp_path / "store").changed == ()
+    os.utime(copies[0].path)
+    assert run(copies, tmp_path / "store").changed == ()
+    flip_the_end(copies[0].path)
+    assert run(copies, tmp_path / "store").changed == (copies[0].key,)
+
+
 def test_a_store_of_an_earlier_version_goes_by_the_clock(copies: list[AudioItem], tmp_path: Path) -> None:
     run(copies, tmp_path / "store")
     for stats in (tmp_path / "store").glob("part-*.json"):
