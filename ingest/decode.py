@@ -88,6 +88,17 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
             yield AudioStream(rate, _checked(path, blocks))
 
 
+def declared_seconds(path: Path) -> float | None:
+    """The length that a file declares, which need not be true; None where it says nothing, or is of no use."""
+    import av
+
+    try:
+        with av.open(f"file:{path}", metadata_errors="ignore", options=_OPTIONS) as container:
+            return container.duration / av.time_base if container.duration else None
+    except (av.FFmpegError, OSError):
+        return None
+
+
 def _open_file(path: Path) -> FileIO:
     try:
         if not path.is_file() and path.exists() and not path.is_dir():  # a pipe would be waited for, for ever

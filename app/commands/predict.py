@@ -122,7 +122,7 @@ def _as_text(result: "FilePrediction", top: int) -> str:
     lines = [str(result.path)] if result.predictions else []
     for prediction in result.predictions:
         said = "   ".join(f"{name} {score:.2f}" for name, score in prediction.top(top))
-        none = "none of these   " if prediction.answer is None else ""
+        none = f"none of these ({prediction.known:.2f} known)   " if prediction.answer is None else ""
         lines.append(f"  {_clock(prediction.start_s):>8} - {_clock(prediction.end_s):<8}  {none}{said}")
     return "".join(f"{line}\n" for line in lines)
 

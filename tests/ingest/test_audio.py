@@ -297,3 +297,12 @@ def test_esc10_clips_are_whole(shared):
     paths = sorted((shared / "esc10").glob("*/1-*.ogg"))
     clips = [read_clip(path) for path in paths[::8]]
     assert all(clip.sample_rate == 16_000 and 3 < clip.duration_s < 8 for clip in clips)
+
+
+def test_the_declared_length_is_read_without_decoding(tmp_path):
+    path = tmp_path / "tone.wav"
+    write(path, tone(2.5, RATE), RATE)
+    assert decode.declared_seconds(path) == pytest.approx(2.5)
+    path.write_text("no sound")
+    assert decode.declared_seconds(path) is None
+    assert decode.declared_seconds(tmp_path / "missing.wav") is None
