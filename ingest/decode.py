@@ -114,13 +114,18 @@ def _open_file(path: Path) -> FileIO:
 
 
 def _open_soundfile(file: FileIO) -> Any | None:
-    """A SoundFile, or None when libsndfile does not know the format."""
+    """A SoundFile, or None when libsndfile does not know the format, or gives up on healthy files of it: on Opus whose
+    packets are small, as those of silence are (libsndfile 1.2.2)."""
     import soundfile
 
     try:
-        return soundfile.SoundFile(file.fileno(), closefd=False)
+        sound = soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.LibsndfileError:
         return None
+    if sound.subtype == "OPUS":
+        sound.close()
+        return None
+    return sound
 
 
 def _soundfile_blocks(path: Path, file: FileIO, sound: Any) -> Iterator[Waveform]:
