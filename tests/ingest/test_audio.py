@@ -183,7 +183,7 @@ def test_silence_is_no_error_but_can_be_told(tmp_path):
 
 
 def test_opus_in_ogg_is_not_left_to_libsndfile(tmp_path, monkeypatch):
-    """Which calls some healthy files damaged: of 13 that FFmpeg made of real clips the one that was silent at both ends."""
+    """Which calls some healthy files damaged: of 13 real clips, one that was silent at both ends."""
     path = write_av(tmp_path / "voice.opus", tone(5, 48_000), "libopus")
     assert soundfile.info(path).subtype == "OPUS"
     monkeypatch.delattr(decode, "_soundfile_blocks")
