@@ -111,8 +111,8 @@ def _csv_rows(result: "FilePrediction") -> list[list[str]]:
             f"{p.start_s:.3f}",
             f"{p.end_s:.3f}",
             p.answer or "",
-            f"{p.known:.5f}",
-            *(f"{score:.5f}" for score in p.scores),
+            f"{p.known:.7g}",
+            *(f"{score:.7g}" for score in p.scores),
         ]
         for p in result.predictions
     ]

@@ -160,6 +160,6 @@ def as_csv(analysis: Analysis) -> str:
     for index, p in enumerate(analysis.predictions):
         if not index:
             writer.writerow(["path", "start_s", "end_s", "answer", "known", *p.class_names])
-        row = [analysis.name, f"{p.start_s:.3f}", f"{p.end_s:.3f}", p.answer or "", f"{p.known:.5f}"]
-        writer.writerow([*row, *(f"{score:.5f}" for score in p.scores)])
+        row = [analysis.name, f"{p.start_s:.3f}", f"{p.end_s:.3f}", p.answer or "", f"{p.known:.7g}"]
+        writer.writerow([*row, *(f"{score:.7g}" for score in p.scores)])
     return text.getvalue()
