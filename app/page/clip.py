@@ -58,7 +58,7 @@ class Analysis:
     @property
     def answers(self) -> list[str]:
         """Every class that was answered, the most frequent first."""
-        said = [prediction.answer for prediction in self.predictions if prediction.answer]
+        said = [name for prediction in self.predictions for name in prediction.names_present]
         return sorted(dict.fromkeys(said), key=lambda name: -said.count(name))
 
 

@@ -84,12 +84,13 @@ def windows(analysis: Analysis) -> str:
 
 
 def _window(p: Prediction, seconds: float) -> str:
-    name, shown = p.answer or NOTHING, sureness(p)
+    name, shown = ", ".join(p.names_present) or NOTHING, sureness(p)
+    title = f"{p.answer} +{len(p.names_present) - 1}" if len(p.names_present) > 1 else p.answer or "nothing"
     said = f"{clock(p.start_s)} to {clock(p.end_s)}: {name}, {percent(shown)}. Play from here"
     return (
         f'<button type="button" class="{"on" if p.answer else ""}" data-seek="{p.start_s:.2f}" data-player="{PLAYER}" '
         f'style="flex-grow:{(p.end_s - p.start_s) / max(seconds, 1e-6):.4f}" aria-label="{escape(said)}">'
-        f'<span>{clock(p.start_s)}</span><b>{escape(p.answer or "nothing")}</b><i style="width:{100 * shown:.0f}%"></i>'
+        f'<span>{clock(p.start_s)}</span><b>{escape(title)}</b><i style="width:{100 * shown:.0f}%"></i>'
         f"<small>{percent(shown)}</small></button>"
     )
 
@@ -137,11 +138,11 @@ def when(found: Sequence[tuple[Focus, Sequence[float]]], seconds: float) -> str:
 
 
 def confidence(analysis: Analysis, most: int = 12) -> str:
-    """The highest score of each class in the recording."""
+    """The highest score of each class in the recording, never above that of being any of them."""
     if not analysis.predictions:
         return ""
     names = analysis.predictions[0].class_names
-    highest = np.max([prediction.scores for prediction in analysis.predictions], axis=0)
+    highest = np.max([np.minimum(prediction.scores, prediction.known) for prediction in analysis.predictions], axis=0)
     answered = set(analysis.answers)
     rows = "".join(
         f'<li class="{"on" if names[i] in answered else ""}"><span class="name">{escape(names[i])}</span>'
