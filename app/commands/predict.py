@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from app.predicting import FilePrediction
     from ingest.arrow_folder import ArrowFolder
 
+PATIENCE_S = 3.0
+"""Who waits longer is shown how far it is."""
 TOP_IN_TEXT = 3
 
 
@@ -85,8 +87,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     of_json: list[dict[str, Any]] = []  # nothing else is kept: a store may hold millions of rows
     files = failed = 0
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
-    with ClipBar() as bar:
+    quiet = sys.stdout.isatty() and not as_json  # what is said shows how far it is
+    with ClipBar(delay_s=PATIENCE_S if engine == EngineSettings() else 0) as bar:
         progress = (lambda _: None) if quiet else bar
         where = start_engine(engine, processes=min(engine.workers or 1, len(items)))
         of_files = predict_files(where, model, weights, items, precision=precision, progress=progress)
