@@ -29,8 +29,10 @@ def bar_type() -> Any:
 class ClipBar:
     """Clips, clips/s, what remains and times real time, on standard error; sparse where that is a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay_s: float = 0) -> None:
+        """delay_s: nothing shows before."""
         self._bar: Any = None
+        self._delay_s = delay_s
 
     def __enter__(self) -> "ClipBar":
         return self
@@ -63,6 +65,7 @@ class ClipBar:
             mininterval=interval_s,
             maxinterval=interval_s,
             dynamic_ncols=True,
+            delay=self._delay_s,
         )
 
 

@@ -30,11 +30,17 @@ def certainty_lines(measured: Measured) -> str:
         for label, name in INTERVAL_OF.items()
         if (interval := intervals.overall[name])
     ]
-    sure = measured.confidence
+    sure, answered = measured.confidence, measured.answered
+    given = ""
+    if answered and answered.share < 1:
+        given = (
+            f"\n  at the working point {answered.share:.0%} of these rows are given a class, "
+            f"{format_number(answered.right)} of them the right one; the others are \u201cnone of these\u201d (--keep)"
+        )
     return (
         f"  95 % intervals over {intervals.sources:,} sources: {', '.join(ranges) or 'none, of one source'}\n"
         f"  calibration error {format_number(measured.calibration.ece)} ({measured.calibration.of}); right answers "
-        f"score {format_number(sure.mean_right, 2)} on average, wrong ones {format_number(sure.mean_wrong, 2)}"
+        f"score {format_number(sure.mean_right, 2)} on average, wrong ones {format_number(sure.mean_wrong, 2)}{given}"
     )
 
 

@@ -69,6 +69,11 @@ class BundleInfo:
         return self.protocol != "none"
 
     @property
+    def known_apart(self) -> bool:
+        """Whether `known` is a score of its own, beside those of the classes, and not the highest of them."""
+        return self.class_set.mode == "single" and (self.background or head_row(self.head).knows_background)
+
+    @property
     def caveat(self) -> str:
         """What whoever uses the model must know, in a sentence; "" where its decision was chosen on measured rows."""
         if self.decided:

@@ -12,6 +12,10 @@ from classifiers.heads import HeadScores
 Floats = npt.NDArray[np.float32]
 
 
+ROW_COLUMNS = ("start_s", "end_s", "answer", "known", "present")
+"""Of `Prediction.to_row`; a column for each class follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """One window's scores.
@@ -40,6 +44,16 @@ class Prediction:
         order = np.argsort(-self.scores, kind="stable")[:k]
         return [(self.class_names[i], float(self.scores[i])) for i in order]
 
+    @property
+    def names_present(self) -> list[str]:
+        """The classes that the thresholds let pass."""
+        return [name for name, here in zip(self.class_names, self.present, strict=True) if here]
+
+    def to_row(self) -> list[str]:
+        """A row of a table: ROW_COLUMNS, those present joined by ";", and scores that measures can be computed from."""
+        told = [f"{self.start_s:.3f}", f"{self.end_s:.3f}", self.answer or "", f"{self.known:.7g}"]
+        return [*told, ";".join(self.names_present), *(f"{score:.7g}" for score in self.scores)]
+
     def to_json(self, k: int | None = None) -> dict[str, Any]:
         """Plain types; the scores of the k likeliest classes, best first, rounded to five places."""
         return {
@@ -47,7 +61,7 @@ class Prediction:
             "end_s": round(self.end_s, 3),
             "answer": self.answer,
             "known": round(self.known, 5),
-            "present": [name for name, here in zip(self.class_names, self.present, strict=True) if here],
+            "present": self.names_present,
             "scores": {name: round(score, 5) for name, score in self.top(k)},
         }
 

@@ -88,6 +88,17 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
             yield AudioStream(rate, _checked(path, blocks))
 
 
+def declared_seconds(path: Path) -> float | None:
+    """The length that a file declares, which need not be true; None where it says nothing, or is of no use."""
+    import av
+
+    try:
+        with av.open(f"file:{path}", metadata_errors="ignore", options=_OPTIONS) as container:
+            return container.duration / av.time_base if container.duration else None
+    except (av.FFmpegError, OSError):
+        return None
+
+
 def _open_file(path: Path) -> FileIO:
     try:
         if not path.is_file() and path.exists() and not path.is_dir():  # a pipe would be waited for, for ever
@@ -103,13 +114,18 @@ def _open_file(path: Path) -> FileIO:
 
 
 def _open_soundfile(file: FileIO) -> Any | None:
-    """A SoundFile, or None when libsndfile does not know the format."""
+    """A SoundFile, or None when libsndfile does not know the format, or gives up on healthy files of it: on Opus whose
+    packets are small, as those of silence are (libsndfile 1.2.2)."""
     import soundfile
 
     try:
-        return soundfile.SoundFile(file.fileno(), closefd=False)
+        sound = soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.LibsndfileError:
         return None
+    if sound.subtype == "OPUS":
+        sound.close()
+        return None
+    return sound
 
 
 def _soundfile_blocks(path: Path, file: FileIO, sound: Any) -> Iterator[Waveform]:

@@ -61,12 +61,13 @@ def command(  # noqa: PLR0917 - click passes them all by name
     table = opened.load()
     if bundle.info.caveat:
         click.echo(f"note: {model}: {bundle.info.caveat}", err=True)
+    warning = ""
     if shared := bundle.shared_sources(table.sources):
-        click.echo(
-            f"warning: {shared} of the {len(set(table.sources))} recordings in {store} have names that the model was "
-            "trained on; if they are the same recordings, the measures flatter it",
-            err=True,
+        warning = (
+            f"{shared} of the {len(set(table.sources))} recordings in {store} have names that the model was trained "
+            "on; if they are the same recordings, the measures flatter it"
         )
+        click.echo(f"warning: {warning}", err=True)
     measured = evaluate(bundle, table)
     background = measured.rejection.n if measured.rejection else 0
     left_out, unlabelled = len(table) - len(measured.rows.keys) - background, sum(not mids for mids in table.mids)
@@ -87,10 +88,16 @@ def command(  # noqa: PLR0917 - click passes them all by name
         players = load_players(choose_examples(measured))
         report.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(report) as temporary:
-            page = render_report(bundle.info, measured, measured_on=str(store), players=players)
+            page = render_report(bundle.info, measured, measured_on=str(store), warning=warning, players=players)
             temporary.write_text(page, encoding="utf-8")
     if as_json:
-        said = {"model": str(model), "store": str(store), "caveat": bundle.info.caveat or None, "left_out": left_out}
+        said = {
+            "model": str(model),
+            "store": str(store),
+            "caveat": bundle.info.caveat or None,
+            "left_out": left_out,
+            "warning": warning or None,
+        }
         click.echo(json.dumps(said | measured.to_json()))
         return
     click.echo(measured_text(measured))

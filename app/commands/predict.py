@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from app.predicting import FilePrediction
     from ingest.arrow_folder import ArrowFolder
 
+PATIENCE_S = 3.0
+"""Who waits longer is shown how far it is."""
 TOP_IN_TEXT = 3
 
 
@@ -38,7 +40,10 @@ One row per window of ten seconds. A file that cannot be read is named on standa
 @click.argument("audio", nargs=-1, required=True, type=AudioType())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
-    "--csv", "as_csv", is_flag=True, help="Print CSV: path, start_s, end_s, answer, known and a column per class."
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="Print CSV: path, start_s, end_s, answer, known, present and a column per class.",
 )
 @click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option("--precision", metavar="NAME", help="Of the encoder, if not the model's own: int8 is VGGish's quickest.")
@@ -60,6 +65,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from app.predicting import find_audio, find_store, predict_files, predict_store
     from app.progress import ClipBar
     from classifiers.bundle import find_bundle, load_bundle, read_info
+    from classifiers.prediction import ROW_COLUMNS
     from embeddings.encoders import require_precision
 
     if as_csv and (as_json or top):
@@ -81,8 +87,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     of_json: list[dict[str, Any]] = []  # nothing else is kept: a store may hold millions of rows
     files = failed = 0
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    quiet = engine == EngineSettings() or (sys.stdout.isatty() and not as_json)  # what is said shows how far it is
-    with ClipBar() as bar:
+    quiet = sys.stdout.isatty() and not as_json  # what is said shows how far it is
+    with ClipBar(delay_s=PATIENCE_S if engine == EngineSettings() else 0) as bar:
         progress = (lambda _: None) if quiet else bar
         where = start_engine(engine, processes=min(engine.workers or 1, len(items)))
         of_files = predict_files(where, model, weights, items, precision=precision, progress=progress)
@@ -94,8 +100,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
                 of_json.append(result.to_json(top))
             elif as_csv:
                 if files == 1:
-                    writer.writerow(["path", "start_s", "end_s", "answer", "known", *class_names])
-                writer.writerows(_csv_rows(result))
+                    writer.writerow(["path", *ROW_COLUMNS, *class_names])
+                writer.writerows([str(result.path), *p.to_row()] for p in result.predictions)
             else:
                 click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:
@@ -104,26 +110,17 @@ def command(  # noqa: PLR0917 - click passes them all by name
     end_with_failures(failed, files, "read to the end")
 
 
-def _csv_rows(result: "FilePrediction") -> list[list[str]]:
-    return [
-        [
-            str(result.path),
-            f"{p.start_s:.3f}",
-            f"{p.end_s:.3f}",
-            p.answer or "",
-            f"{p.known:.5f}",
-            *(f"{score:.5f}" for score in p.scores),
-        ]
-        for p in result.predictions
-    ]
-
-
 def _as_text(result: "FilePrediction", top: int) -> str:
+    """A line a window: the likeliest classes, in brackets those that are not answered."""
     lines = [str(result.path)] if result.predictions else []
     for prediction in result.predictions:
-        said = "   ".join(f"{name} {score:.2f}" for name, score in prediction.top(top))
-        none = "none of these   " if prediction.answer is None else ""
-        lines.append(f"  {_clock(prediction.start_s):>8} - {_clock(prediction.end_s):<8}  {none}{said}")
+        here = set(prediction.names_present)
+        scores = [
+            f"{name} {score:.2f}" if name in here else f"({name} {score:.2f})" for name, score in prediction.top(top)
+        ]
+        if prediction.answer is None:
+            scores.insert(0, f"none of these ({prediction.known:.2f} known)")
+        lines.append(f"  {_clock(prediction.start_s):>8} - {_clock(prediction.end_s):<8}  {'   '.join(scores)}")
     return "".join(f"{line}\n" for line in lines)
 
 

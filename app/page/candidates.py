@@ -9,7 +9,7 @@ from pathlib import Path
 from app.live.listening import Listening
 from app.live.snapshot import Snapshot
 from app.page.clip import Analysis
-from app.page.parts import clock, percent
+from app.page.parts import clock, percent, why_nothing
 from app.page.session import kept, moment
 from classifiers.prediction import Prediction
 from embeddings.encoders import EncoderSpec
@@ -41,7 +41,9 @@ class Candidate:
 
     @property
     def detail(self) -> str:
-        """'Rain 93 %, Sea waves 4 %'."""
+        """'Rain 93 %, Sea waves 4 %', or why there is no answer."""
+        if self.prediction.answer is None:
+            return why_nothing(self.prediction)
         return ", ".join(f"{name} {percent(score)}" for name, score in self.prediction.top(3))
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from app.live.engine import Engine
 from app.live.snapshot import envelope
 from app.page.pictures import mel_of, shrink
-from classifiers.prediction import Prediction
+from classifiers.prediction import ROW_COLUMNS, Prediction
 from embeddings.embedding import window_key
 from ingest.audio import read_windows
 from ingest.errors import AudioError
@@ -58,7 +58,7 @@ class Analysis:
     @property
     def answers(self) -> list[str]:
         """Every class that was answered, the most frequent first."""
-        said = [prediction.answer for prediction in self.predictions if prediction.answer]
+        said = [name for prediction in self.predictions for name in prediction.names_present]
         return sorted(dict.fromkeys(said), key=lambda name: -said.count(name))
 
 
@@ -159,7 +159,6 @@ def as_csv(analysis: Analysis) -> str:
     writer = csv.writer(text, lineterminator="\n")
     for index, p in enumerate(analysis.predictions):
         if not index:
-            writer.writerow(["path", "start_s", "end_s", "answer", "known", *p.class_names])
-        row = [analysis.name, f"{p.start_s:.3f}", f"{p.end_s:.3f}", p.answer or "", f"{p.known:.5f}"]
-        writer.writerow([*row, *(f"{score:.5f}" for score in p.scores)])
+            writer.writerow(["path", *ROW_COLUMNS, *p.class_names])
+        writer.writerow([analysis.name, *p.to_row()])
     return text.getvalue()

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.live.states import State, Status
 from app.page.clip import Analysis, Focus
-from app.page.parts import band_marks, clock, hero_of, percent, waveform
+from app.page.parts import CHECK, NOTHING, band_marks, clock, hero_of, percent, sureness, waveform
 from app.page.pictures import mask, mel_picture, mfcc_picture
 from classifiers.prediction import Prediction
 
@@ -16,7 +16,6 @@ PLAYER = "clip-player"
 """Key of the container with the player that the buttons move."""
 
 
-CHECK = "\u2713"
 LISTENED = Status(State.LISTENING, "")
 
 MIMES = {
@@ -47,10 +46,17 @@ def welcome() -> str:
     )
 
 
+def progress(seconds: float, in_all: float | None) -> tuple[float, str]:
+    """What a progress bar shows. in_all: what the file says of its length, which need not be true."""
+    if in_all is None or in_all < seconds:
+        return 0.0, f"Heard {clock(seconds)} \u2026"
+    return seconds / in_all, f"Heard {clock(seconds)} of {clock(in_all)} \u2026"
+
+
 def summary(analysis: Analysis) -> str:
     """What was heard in the whole recording, in one line."""
     answers = analysis.answers
-    title = ", ".join(answers[:3]) if answers else "Nothing I know"
+    title = ", ".join(answers[:3]) if answers else NOTHING
     if len(answers) > 3:
         title += f" and {len(answers) - 3} more"
     count = len(analysis.predictions)
@@ -72,20 +78,19 @@ def windows(analysis: Analysis) -> str:
     cells = "".join(_window(prediction, analysis.seconds) for prediction in analysis.predictions)
     return (
         '<section class="card"><h2>Ten seconds at a time</h2>'
-        f'<div class="scroll"><div class="windows" style="min-width:{max(20, 5.5 * len(analysis.predictions)):.0f}rem">'
+        f'<div class="scroll"><div class="windows" style="min-width:{max(20, 6.5 * len(analysis.predictions)):.0f}rem">'
         f'{cells}</div></div><p class="note">Press one to hear it.</p></section>'
     )
 
 
 def _window(p: Prediction, seconds: float) -> str:
-    best, score = p.top(1)[0]
-    name = p.answer or "nothing I know"
-    shown = dict(p.top())[p.answer] if p.answer else score
-    said = f"{clock(p.start_s)} to {clock(p.end_s)}: {name}, best {best} {percent(score)}. Play from here"
+    name, shown = ", ".join(p.names_present) or NOTHING, sureness(p)
+    title = f"{p.answer} +{len(p.names_present) - 1}" if len(p.names_present) > 1 else p.answer or "nothing"
+    said = f"{clock(p.start_s)} to {clock(p.end_s)}: {name}, {percent(shown)}. Play from here"
     return (
         f'<button type="button" class="{"on" if p.answer else ""}" data-seek="{p.start_s:.2f}" data-player="{PLAYER}" '
         f'style="flex-grow:{(p.end_s - p.start_s) / max(seconds, 1e-6):.4f}" aria-label="{escape(said)}">'
-        f'<span>{clock(p.start_s)}</span><b>{escape(name)}</b><i style="width:{100 * shown:.0f}%"></i>'
+        f'<span>{clock(p.start_s)}</span><b>{escape(title)}</b><i style="width:{100 * shown:.0f}%"></i>'
         f"<small>{percent(shown)}</small></button>"
     )
 
@@ -133,11 +138,11 @@ def when(found: Sequence[tuple[Focus, Sequence[float]]], seconds: float) -> str:
 
 
 def confidence(analysis: Analysis, most: int = 12) -> str:
-    """The highest score of each class in the recording."""
+    """The highest score of each class in the recording, never above that of being any of them."""
     if not analysis.predictions:
         return ""
     names = analysis.predictions[0].class_names
-    highest = np.max([prediction.scores for prediction in analysis.predictions], axis=0)
+    highest = np.max([np.minimum(prediction.scores, prediction.known) for prediction in analysis.predictions], axis=0)
     answered = set(analysis.answers)
     rows = "".join(
         f'<li class="{"on" if names[i] in answered else ""}"><span class="name">{escape(names[i])}</span>'

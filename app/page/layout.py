@@ -45,7 +45,7 @@ button { font: 600 1.05rem var(--st-font); min-height: 2.9rem; padding: 0 1.4rem
   display: inline-flex; align-items: center; gap: .6rem; white-space: nowrap; }
 button[data-on="true"] { background: transparent; color: var(--st-text-color); }
 button:focus-visible { outline: 3px solid var(--st-text-color); outline-offset: 2px; }
-button:disabled { opacity: .6; cursor: wait; }
+button:disabled, button[aria-disabled="true"] { opacity: .6; cursor: wait; }
 .dot { width: .8rem; height: .8rem; border-radius: 50%; background: currentColor; }
 button[data-on="true"] .dot { border-radius: 2px; background: var(--st-primary-color); }
 """

@@ -19,9 +19,12 @@ export default function ({ parentElement, data, setStateValue }) {
   label.textContent = on ? data.stop : data.start;
   button.setAttribute("aria-pressed", on);
   button.disabled = false;
+  button.removeAttribute("aria-disabled");
   const say = (said) => setStateValue("said", { secure: window.isSecureContext, trouble: "", at: Date.now(), ...said });
 
+  // While the browser asks, the button is dead but not `disabled`: that would take the keyboard's focus away from it.
   button.onclick = async () => {
+    if (button.ariaDisabled === "true") return;
     if (on) {
       say({ on: false, permission: "granted" });
       return;
@@ -30,7 +33,7 @@ export default function ({ parentElement, data, setStateValue }) {
       say({ on: false, permission: "", trouble: "insecure" });
       return;
     }
-    button.disabled = true;
+    button.ariaDisabled = "true";
     // Tell that the browser is asking, but only if it takes a while: people need time to answer, machines do not.
     const asking = setTimeout(() => say({ on: false, permission: "asking" }), 400);
     try {
@@ -41,7 +44,7 @@ export default function ({ parentElement, data, setStateValue }) {
       say({ on: true, permission: "granted" });
     } catch (error) {
       clearTimeout(asking);
-      button.disabled = false;
+      button.removeAttribute("aria-disabled");
       const denied = error.name === "NotAllowedError" || error.name === "SecurityError";
       say({ on: false, permission: denied ? "denied" : "", trouble: denied ? "" : error.name });
     }

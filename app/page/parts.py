@@ -32,9 +32,12 @@ SIGNS = {
 }
 """State -> its tone and its name."""
 
+NOTHING = "Nothing I know"
 MOST_GAIN = 20.0
+FULL_SCALE, MOST_FULL = 0.985, 0.1
+"""A recording of ordinary peaks touches full scale now and then; one that is cut off there does so all the time."""
 LATER = '<td class="later"></td>'
-DASH = "\u2013"
+DASH, CHECK = "\u2013", "\u2713"
 MOST_BARS = 12
 """With more classes the likeliest ones are shown."""
 
@@ -52,14 +55,13 @@ def hero_of(status: Status, prediction: Prediction | None) -> Hero:
     """What may be said in one word: an answer only while sound comes and was scored."""
     tone, name = SIGNS[status.state]
     if status.state in HEARING and prediction is not None:
-        best, score = prediction.top(1)[0]
         if prediction.answer is not None:
             score = dict(prediction.top())[prediction.answer]
             others = [name for name, here in zip(prediction.class_names, prediction.present, strict=True) if here]
             others = [name for name in others if name != prediction.answer]
             also = f" \u00b7 also {', '.join(others[:3])}" if others else ""
             return Hero("answer", prediction.answer, f"{percent(score)} sure, in the last ten seconds{also}")
-        return Hero("none", "Nothing I know", f"Closest is {best} at {percent(score)}: not enough to say so")
+        return Hero("none", NOTHING, why_nothing(prediction))
     titles = {
         State.FILLING: "Listening \u2026",
         State.MUTED: "Muted",
@@ -69,6 +71,21 @@ def hero_of(status: Status, prediction: Prediction | None) -> Hero:
         State.CONNECTING: "Connecting \u2026",
     }
     return Hero(tone, titles.get(status.state, name), status.message)
+
+
+def why_nothing(prediction: Prediction) -> str:
+    """Why there is no answer. A class may be likely among the classes, and yet none of them likely at all."""
+    best, score = prediction.top(1)[0]
+    if prediction.known < score:
+        return f"Only {percent(prediction.known)} sure that it is any of my sounds; of these, {best} is the closest"
+    return f"Closest is {best} at {percent(score)}: not enough to say so"
+
+
+def sureness(prediction: Prediction) -> float:
+    """How sure the answer is; of none, how sure it would have been: no more than that it is any class at all."""
+    if prediction.answer is not None:
+        return dict(prediction.top())[prediction.answer]
+    return min(prediction.known, prediction.top(1)[0][1])
 
 
 def hero(status: Status, prediction: Prediction | None, filled: float = 0.0) -> str:
@@ -110,52 +127,55 @@ def state_line(counters: Counters | None, filled_s: float, window_s: float, leve
 
 
 def bars(
-    class_names: Sequence[str], prediction: Prediction | None, decision: Decision, live: bool, background: bool = False
+    class_names: Sequence[str],
+    prediction: Prediction | None,
+    decision: Decision,
+    live: bool,
+    known_apart: bool = False,
 ) -> str:
     """A bar a class, with the mark that it must reach; what reaches it has a tick and bold letters.
 
-    background: whether the model learnt other sounds: then being known is a score of its own, and no mark on a class.
+    known_apart: being any of them is a score of its own: the first bar, and no mark on a class.
     """
-    scores = prediction.scores if prediction is not None and live else np.zeros(len(class_names), np.float32)
-    present = prediction.present if prediction is not None and live else np.zeros(len(class_names), bool)
-    shown = range(len(class_names))
+    said = prediction if live else None
+    scores = said.scores if said is not None else np.zeros(len(class_names), np.float32)
+    present = said.present if said is not None else np.zeros(len(class_names), bool)
+    shown: Sequence[int] = range(len(class_names))
     if len(class_names) > MOST_BARS:
-        shown = sorted(np.argsort(-scores, kind="stable")[:MOST_BARS].tolist())  # type: ignore[assignment]
-    rows = []
-    for i in shown:
-        mark = mark_of(decision, i, background)
-        sign = "\u2713" if present[i] else ""
-        tick = f'<u style="left:{100 * mark:.1f}%" title="needs {percent(mark)}"></u>' if mark > 0 else ""
-        rows.append(
-            f'<li class="{"on" if present[i] else ""}"><span class="name">{escape(class_names[i])}</span>'
-            f'<span class="track"><i style="width:{100 * scores[i]:.1f}%"></i>{tick}</span>'
-            f'<span class="value">{percent(float(scores[i])) if live and prediction is not None else DASH}</span>'
-            f'<span class="tick" aria-hidden="true">{sign}</span></li>'
-        )
+        shown = sorted(np.argsort(-scores, kind="stable")[:MOST_BARS].tolist())
+    rows = [
+        _bar(class_names[i], float(scores[i]) if said else None, mark_of(decision, i, known_apart), bool(present[i]))
+        for i in shown
+    ]
+    need = decision.known_threshold if decision.mode == "single" else 0.0
+    if known_apart and need > 0:
+        known = said.known if said is not None else None
+        any_of_them = _bar("Any of these", known, need, known is not None and known >= need, "any")
+        rows.insert(0, any_of_them)
+    what = "for any of these" if known_apart else "sure"
+    note = (
+        f'<p class="note">Under {percent(need)} {what}, the line, it says \u201cnothing I know\u201d.</p>'
+        if need
+        else ""
+    )
+    return f'<section class="card"><h2>What it could be</h2><ul class="bars">{"".join(rows)}</ul>{note}</section>'
+
+
+def _bar(name: str, score: float | None, mark: float, here: bool, kind: str = "") -> str:
+    """score: None while there is none. mark: what it must reach; 0 is none. here: it does."""
+    tick = f'<u style="left:{100 * mark:.1f}%" title="needs {percent(mark)}"></u>' if mark > 0 else ""
     return (
-        '<section class="card"><h2>What it could be</h2>'
-        f'<ul class="bars">{"".join(rows)}</ul>{_known(prediction, decision, live, background)}</section>'
+        f'<li class="{kind} {"on" if here else ""}"><span class="name" title="{escape(name)}">{escape(name)}</span>'
+        f'<span class="track"><i style="width:{100 * (score or 0):.1f}%"></i>{tick}</span>'
+        f'<span class="value">{DASH if score is None else percent(score)}</span>'
+        f'<span class="tick" aria-hidden="true">{CHECK if here else ""}</span></li>'
     )
 
 
-def mark_of(decision: Decision, index: int, background: bool = False) -> float:
-    """The score that a class needs. Where nothing was learnt of other sounds, being known is being sure of a class."""
-    sure = decision.mode == "single" and not background
+def mark_of(decision: Decision, index: int, known_apart: bool = False) -> float:
+    """The score that a class needs. Where being any of them has no score of its own, it is being sure of a class."""
+    sure = decision.mode == "single" and not known_apart
     return max(decision.thresholds[index], decision.known_threshold if sure else 0.0)
-
-
-def _known(prediction: Prediction | None, decision: Decision, live: bool, background: bool) -> str:
-    if decision.mode != "single" or decision.known_threshold <= 0:
-        return ""
-    need, marked = percent(decision.known_threshold), "" if background else " (the line)"
-    if prediction is None or not live:
-        return f'<p class="note">Under {need} sure it says \u201cnothing I know\u201d{marked}.</p>'
-    enough = prediction.known >= decision.known_threshold
-    verdict = "enough" if enough else "not enough"
-    return (
-        f'<p class="note">Sure that it is one of these: <b>{percent(prediction.known)}</b>, '
-        f"needs {need}{marked}: {verdict}.</p>"
-    )
 
 
 def now_pictures(pictures: Pictures | None, window_s: float) -> str:
@@ -168,7 +188,17 @@ def now_pictures(pictures: Pictures | None, window_s: float) -> str:
     return (
         f'<section class="card"><h2>The last ten seconds</h2>{waveform(wave, share)}'
         f'<div class="mel" role="img" aria-label="log-mel spectrogram, 125 to 7500 Hz">{image}{band_marks()}</div>'
-        f'<div class="axis" aria-hidden="true">{marks}</div></section>'
+        f'<div class="axis" aria-hidden="true">{marks}</div>{_too_loud(wave)}</section>'
+    )
+
+
+def _too_loud(envelope: Floats) -> str:
+    """A word where much of the sound is cut off at full scale, which no model was taught."""
+    full = float((np.abs(envelope).max(axis=1) >= FULL_SCALE).mean()) if len(envelope) else 0.0
+    if full < MOST_FULL:
+        return ""
+    return (
+        '<p class="note loud">Too loud: it is cut off at full scale. Turn the microphone down, or go further away.</p>'
     )
 
 

@@ -1,7 +1,7 @@
 """Touches the disk: what people say of an answer, kept in the form that `earshot ingest folder` reads.
 
 taught/
-  labels.csv          path, label, source: what can be trained on
+  labels.csv          path, label (";" between several), source: what can be trained on
   marks.jsonl         every mark in the order of time, with what the model had said
   Rain/<name>.wav     the clips, a folder a class
   none of these/...   sounds of none of the classes: a label that is no class, and teaches what is none of these
@@ -41,21 +41,28 @@ class Mark:
     """What somebody said of an answer.
 
     right: whether the answer was right. truth: the class it is; `NONE_OF_THESE`; or `UNSORTED` when nobody knows.
+    others: further classes that are there too, of a model whose classes may stand together.
     """
 
     right: bool
     truth: str
+    others: tuple[str, ...] = ()
 
 
-def mark_of(answer: str | None, *, right: bool, truth: str | None) -> Mark:
-    """truth: what was chosen, None for "I do not know".
+def mark_right(prediction: Prediction) -> Mark:
+    """The answer was right, with all that it had beside the best class."""
+    truth = prediction.answer or NONE_OF_THESE
+    return Mark(True, truth, tuple(name for name in prediction.names_present if name != truth))
+
+
+def mark_wrong(*truths: str) -> Mark:
+    """What was there instead, the first of it the folder; nothing for "I do not know".
 
     Raises:
         UsageError: a name that cannot be a folder, or is empty.
     """
-    if right:
-        return Mark(True, answer or NONE_OF_THESE)
-    return Mark(False, UNSORTED if truth is None else check_name(truth))
+    truth, *others = dict.fromkeys(map(check_name, truths)) or (UNSORTED,)
+    return Mark(False, truth, tuple(others))
 
 
 def check_name(name: str) -> str:
@@ -101,6 +108,7 @@ def keep(
         "path": path.relative_to(folder).as_posix(),
         "right": mark.right,
         "truth": mark.truth,
+        "others": list(mark.others),
         "answer": prediction.answer,
         "known": round(prediction.known, 5),
         "scores": {name: round(score, 5) for name, score in prediction.top()},
@@ -111,7 +119,8 @@ def keep(
     with _LOCK:
         save(segment, path)
         if mark.truth != UNSORTED:
-            _append(folder, said["path"], label_of(mark.truth, bundle.info.class_set), source)
+            labels = (label_of(name, bundle.info.class_set) for name in (mark.truth, *mark.others))
+            _append(folder, said["path"], ";".join(labels), source)
         with (folder / MARKS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(said) + "\n")
     return path

@@ -98,6 +98,27 @@ class KnownScores:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """What the working point makes of rows that have a class: the rest is answered with "none of these".
+
+    share: of the rows, how many are given a class for an answer. right: of these, how many the right one; None of none.
+    """
+
+    share: float
+    right: float | None
+
+    @classmethod
+    def of(cls, flags: npt.NDArray[np.bool_], answer: npt.NDArray[np.intp]) -> "Answered | None":
+        """flags: bool [n, classes]. answer: int [n], -1 for none of these. None of no rows."""
+        given = np.flatnonzero(answer >= 0)
+        right = float(flags[given, answer[given]].mean()) if len(given) else None
+        return cls(len(given) / len(answer), right) if len(answer) else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"share": self.share, "right": self.right}
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """Scores of rows that the head that gave them was not trained on, and their measures.
 
@@ -105,6 +126,7 @@ class Measured:
     ranked: [n, classes], what mAP, AUC and d' are of. In "multi" the scores as the head gave them: calibrating a class
         changes none of its order, but the calibrations that the folds give each other would shuffle it.
     said: bool [n, classes], what was answered: the best class of "single", those above their threshold of "multi".
+    answered: of "single", how many of these rows the working point lets be answered; None of "multi".
     rejection, known: how well background is told from the classes; None where there was none.
     slices: column -> measures for each of its values.
     """
@@ -118,6 +140,7 @@ class Measured:
     intervals: Intervals
     calibration: Calibration
     confidence: Confidence
+    answered: Answered | None = None
     rejection: Rejection | None = None
     known: KnownScores | None = None
     patches: PatchEvidence | None = None
@@ -147,6 +170,7 @@ class Measured:
             "intervals": self.intervals.to_json(),
             "calibration": self.calibration.to_json(),
             "confidence": self.confidence.to_json(),
+            "answered": self.answered.to_json() if self.answered else None,
             "background": self.rejection.to_json() if self.rejection else None,
             "slices": {
                 column: {part.value: part.to_json() for part in slices} for column, slices in self.slices.items()
@@ -196,6 +220,7 @@ def measure_rows(
         intervals=measure_intervals(flags, ranked, answered, sources=rows.sources, class_names=class_names, mode=mode),
         calibration=calibration,
         confidence=measure_confidence(flags, scores, answered),
+        answered=Answered.of(flags, decided.answer[kept]) if mode == "single" else None,
         rejection=measure_rejection(truth, said, decided, class_names, keep=keep, related=related)
         if background
         else None,

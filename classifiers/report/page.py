@@ -56,12 +56,14 @@ def render_report(
     measured_on: str | None = None,
     *,
     players: Mapping[str, str] | None = None,
+    warning: str = "",
 ) -> str:
     """The report.
 
     Args:
         measured: out-of-fold scores, or those on another store; None when nothing was measured.
         measured_on: the other store; None for out-of-fold scores.
+        warning: what whoever reads the measures must know, "" if nothing.
         players: audio of examples, see `players.load_players`.
     Returns:
         HTML with everything in it: no fonts, nothing from the network.
@@ -72,6 +74,7 @@ def render_report(
         metrics=measured.metrics if measured else None,
         how_measured=measured_on or how_measured(info),
         elsewhere=measured_on is not None,
+        warning=warning,
         facts=_facts(info),
         **(_measured_parts(info, measured, players or {}) if measured else {}),
     )
@@ -158,7 +161,11 @@ def headline(metrics: Metrics) -> list[tuple[str, str, str]]:
     """Name, value and meaning of the measures, the most telling first."""
     single = metrics.mode == "single"
     return [
-        ("accuracy", format_number(metrics.accuracy), "rows named right" if single else "rows with every class right"),
+        (
+            "accuracy",
+            format_number(metrics.accuracy),
+            "rows whose likeliest class is right" if single else "rows with every class right",
+        ),
         ("balanced accuracy", format_number(metrics.balanced_accuracy), "mean over classes, rare ones count as much"),
         ("mAP", format_number(metrics.mAP), f"mean average precision of {metrics.classes_scored} classes"),
         ("AUC", format_number(metrics.auc), "a sound of the class scores above another"),

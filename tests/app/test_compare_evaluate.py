@@ -131,9 +131,22 @@ def test_evaluate_slices_by_what_the_manifest_tells(spoken: Path, capsys: pytest
     page = (spoken / "r.html").read_text()
     check_page(page)
     assert "By gender" in page
+    assert said["answered"].keys() == {"share", "right"}
+    assert said["warning"] is None
     code, out, _ = run(capsys, *words)
     assert "(not stated)" in out
     assert "95 % intervals over 15 sources" in out
+
+
+def test_a_report_says_when_the_model_was_trained_on_what_it_measures(
+    spoken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("evaluate", spoken / "model", spoken / "emb", "--json", "--report", spoken / "seen.html")
+    _, out, err = run(capsys, *words)
+    warning = json.loads(out)["warning"]
+    assert "have names that the model was trained on" in warning
+    assert warning in err
+    assert warning in (spoken / "seen.html").read_text()
 
 
 @pytest.mark.parametrize(

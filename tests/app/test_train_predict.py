@@ -14,7 +14,10 @@ import pytest
 import soundfile
 
 from app.cli import main
+from app.commands.predict import _as_text
+from app.predicting import FilePrediction
 from classifiers.bundle import load_bundle
+from classifiers.prediction import Prediction
 from classifiers.shallow import svc
 from embeddings.embedding import Embedding, window_key
 from embeddings.encoders import EncoderSettings, load_encoder
@@ -281,8 +284,9 @@ class TestPredict:
     def test_csv(self, yamnet_model: Path, shared: Path, sounds: Path, capsys: pytest.CaptureFixture[str]) -> None:
         _, out, _ = run(capsys, "predict", yamnet_model, sounds, "--weights", shared / "models", "--csv")
         header, *rows = csv.reader(io.StringIO(out))
-        assert header == ["path", "start_s", "end_s", "answer", "known", "Dog bark", "Rooster", "Sea waves"]
+        assert header == ["path", "start_s", "end_s", "answer", "known", "present", "Dog bark", "Rooster", "Sea waves"]
         assert len(rows) == 4
+        assert all(answer == present for _, _, _, answer, _, present, *_ in rows), "of classes that exclude each other"
 
     def test_text_and_a_missing_file(
         self, yamnet_model: Path, shared: Path, sounds: Path, capsys: pytest.CaptureFixture[str]
@@ -392,3 +396,14 @@ def test_a_store_of_another_encoder_and_an_empty_one_are_the_users_mistake(
         code, out, err = run(capsys, command, model, tmp_path / "other")
         assert (code, out) == (2, "")
         assert "trained on other embeddings (encoder: generated against another)" in err
+
+
+def test_text_and_table_tell_which_of_several_classes_are_answered() -> None:
+    names, scores = ("dog", "rain", "saw"), np.float32([0.3, 0.9, 0.8])
+    both = Prediction("k", 0.0, 10.0, names, scores, 0.95, np.array([False, True, True]), "rain")
+    none = Prediction("k", 10.0, 20.0, names, scores, 0.02, np.zeros(3, bool), None)
+    _, first, second = _as_text(FilePrediction("a.wav", [both, none]), 3).splitlines()
+    assert first.split("  ", 4)[-1].strip() == "rain 0.90   saw 0.80   (dog 0.30)"
+    assert "none of these (0.02 known)   (rain 0.90)" in second
+    assert both.to_row() == ["0.000", "10.000", "rain", "0.95", "rain;saw", "0.3", "0.9", "0.8"]
+    assert none.to_row()[2:5] == ["", "0.02", ""]

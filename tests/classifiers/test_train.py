@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.tables import measured_text
 from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, save_bundle
+from classifiers.measures.measured import Answered
 from classifiers.prediction import make_predictions
 from classifiers.protocol import Protocol
 from classifiers.report.numbers import format_number
@@ -278,6 +280,26 @@ def test_the_report_is_one_whole_file_that_needs_no_network(bundle_folder: Path)
     assert "<script" not in text
     assert text.count("<polyline") == 3 + 1  # a curve a class, and the reliability
     assert "earshot train emb --out model" in text
+
+
+def test_how_many_rows_get_an_answer_is_said_beside_the_accuracy(trained: Trained) -> None:
+    assert trained.measured is not None
+    answered = trained.measured.answered
+    assert answered is not None
+    assert 0.8 <= answered.share < 1, "the default working point rejects a tenth, though nothing here is background"
+    assert answered.right is not None
+    assert f"{answered.share:.0%} of these rows are given a class" in measured_text(trained.measured)
+    assert f"{100 * answered.share:.0f} % of these rows are given that answer" in render_report(
+        trained.info, trained.measured
+    )
+    assert trained.measured.to_json()["answered"] == {"share": answered.share, "right": answered.right}
+
+
+def test_answered_counts_what_the_rows_were_answered_with() -> None:
+    flags = np.eye(3, dtype=bool)[[0, 1, 2, 0]]
+    assert Answered.of(flags, np.array([0, 2, -1, 0])) == Answered(0.75, pytest.approx(2 / 3))
+    assert Answered.of(flags, np.full(4, -1)) == Answered(0.0, None)
+    assert Answered.of(flags[:0], np.zeros(0, int)) is None
 
 
 def test_the_report_escapes_names() -> None:

@@ -7,6 +7,7 @@ from app.page import clip, clip_parts
 from app.page.clip import Analysis
 from app.page.session import Session
 from embeddings.encoders import encoder_row
+from ingest.decode import declared_seconds
 from ingest.errors import AudioError
 
 MOST_CLASSES = 3
@@ -39,13 +40,14 @@ def _analyse(session: Session, file_id: str, name: str, data: bytes) -> None:
     if st.session_state.get("clip", (None,))[0] == key:
         return
     bar = st.progress(0.0, "Listening to it \u2026")
-
-    def progress(seconds: float) -> None:
-        bar.progress(min(0.95, seconds / (seconds + 60)), f"Heard {seconds:.0f} s \u2026")
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"clip{Path(name).suffix[:8]}"
         path.write_bytes(data)
+        in_all = declared_seconds(path)
+
+        def progress(seconds: float) -> None:
+            bar.progress(*clip_parts.progress(seconds, in_all))
+
         try:
             analysis = clip.analyse(path, name, session.engine, progress=progress)
         except AudioError as error:

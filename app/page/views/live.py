@@ -55,7 +55,7 @@ def _stream(session: Session) -> None:
             st.html(parts.now_pictures(snapshot.pictures if snapshot and standing.hearing else None, window_s))
         with right:
             live = standing.prediction is not None
-            st.html(parts.bars(session.engine.class_names, standing.prediction, info.decision, live, info.background))
+            st.html(parts.bars(session.engine.class_names, standing.prediction, info.decision, live, info.known_apart))
         counters = snapshot.counters if snapshot and standing.hearing else None
         filled_s, level = (snapshot.filled_s, snapshot.level_dbfs) if snapshot else (0.0, -120.0)
         st.html(parts.state_line(counters, filled_s, window_s, level))
@@ -161,5 +161,5 @@ def _result(session: Session) -> None:
         st.html(clip_parts.pictures(analysis))
     with right:
         info, said = session.engine.bundle.info, analysis.predictions[0]
-        st.html(parts.bars(session.engine.class_names, said, info.decision, True, info.background))
+        st.html(parts.bars(session.engine.class_names, said, info.decision, True, info.known_apart))
         st.download_button("Download the recording", path.read_bytes(), path.name, "audio/wav")

@@ -15,6 +15,7 @@ from ingest.class_sets import NONE_OF_THESE
 from ingest.clip import Waveform
 from ingest.errors import UsageError
 
+# What a popover shows lies outside of the app's own element, and page.css does not reach it: no primary buttons there.
 OTHER, UNKNOWN = "Another sound \u2026", "I do not know"
 SIGN = {True: "\u2713 ", False: ""}
 
@@ -92,13 +93,12 @@ def _mark(session: Session, found: list[Candidate]) -> None:
     st.html(parts.moment_card(candidate.answer, candidate.detail, mel_picture(mel_of(waveform))))
     st.audio(np.clip(waveform, -1, 1), sample_rate=candidate.sample_rate)
     right, wrong = st.columns(2)
-    pressed = right.button(
-        f"Right: {candidate.answer}", icon=":material/check:", width="stretch", type="primary", key="right"
-    )
+    there = ", ".join(candidate.prediction.names_present) or candidate.answer
+    pressed = right.button(f"Right: {there}", icon=":material/check:", width="stretch", type="primary", key="right")
     if pressed:
-        _keep(session, candidate, waveform, right=True, truth=None)
+        _keep(session, candidate, waveform, teaching.mark_right(candidate.prediction))
     with wrong.popover("Wrong \u2026", icon=":material/close:", width="stretch", key="wrong"):
-        _ask(session, candidate, waveform)
+        (_ask_several if session.engine.bundle.info.class_set.mode == "multi" else _ask)(session, candidate, waveform)
     if key in marked:
         st.success("Kept. Choose the next one, or say it again to keep it twice.")
 
@@ -112,15 +112,40 @@ def _ask(session: Session, candidate: Candidate, waveform: Waveform) -> None:
     truth: str | None = st.selectbox("What was it?", options, key="truth")
     if truth == OTHER:
         truth = st.text_input("Its name", key="other", max_chars=teaching.MOST_NAME)
-    if st.button("Keep it", type="primary", key="keep"):
-        _keep(session, candidate, waveform, right=False, truth=None if truth == UNKNOWN else truth)
+    if st.button("Keep it", key="keep"):
+        _keep_instead(session, candidate, waveform, [] if truth == UNKNOWN else [truth or ""])
 
 
-def _keep(session: Session, candidate: Candidate, waveform: Waveform, *, right: bool, truth: str | None) -> None:
+def _ask_several(session: Session, candidate: Candidate, waveform: Waveform) -> None:
+    """Of a model whose classes may stand together: what is not named was not there."""
+    import streamlit as st
+
+    unknown = st.checkbox(UNKNOWN, key="unknown")
+    names = st.multiselect(
+        "What was in it?", session.engine.class_names, candidate.prediction.names_present,
+        key=f"truths {candidate.key}", placeholder=NONE_OF_THESE, disabled=unknown,
+    )  # fmt: skip
+    other = st.text_input(OTHER, key="other", max_chars=teaching.MOST_NAME, disabled=unknown)
+    if st.button("Keep it", key="keep"):
+        truths = [*names, *([other] if other.strip() else [])] or [NONE_OF_THESE]
+        _keep_instead(session, candidate, waveform, [] if unknown else truths)
+
+
+def _keep_instead(session: Session, candidate: Candidate, waveform: Waveform, truths: list[str]) -> None:
     import streamlit as st
 
     try:
-        mark = teaching.mark_of(candidate.prediction.answer, right=right, truth=truth)
+        mark = teaching.mark_wrong(*truths)
+    except UsageError as error:
+        st.error(str(error))
+        return
+    _keep(session, candidate, waveform, mark)
+
+
+def _keep(session: Session, candidate: Candidate, waveform: Waveform, mark: teaching.Mark) -> None:
+    import streamlit as st
+
+    try:
         path = teaching.keep(
             session.settings.keep_dir / "taught",
             to_segment(from_waveform(waveform, candidate.sample_rate)),

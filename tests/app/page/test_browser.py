@@ -171,6 +171,16 @@ def test_silence_is_muted_and_never_an_answer(playwright: Playwright, server: Se
         expect(page.locator(".hero .answer").first).to_have_text("Not listening")
 
 
+def test_the_keyboard_that_starts_stops_too(rooster: Page, server: Server) -> None:
+    page = open_page(rooster.context.browser, server)  # type: ignore[arg-type]
+    page.get_by_role("button", name="Listen").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Stop").wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Listen").wait_for()
+    page.context.close()
+
+
 def test_a_refused_microphone_says_what_to_do(playwright: Playwright, server: Server) -> None:
     with browse(playwright, None) as browser:
         page = open_page(browser, server)

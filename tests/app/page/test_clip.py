@@ -90,6 +90,30 @@ def test_when_it_happened_is_where_the_attention_is() -> None:
     assert (whole.how, whole.at_s.tolist()) == ("window scores", [5, 15, 25])
 
 
+def test_progress_is_of_the_length_that_the_file_declares() -> None:
+    assert clip_parts.progress(1_160, 3_600) == (pytest.approx(1_160 / 3_600), "Heard 19:20 of 60:00 \u2026")
+    assert clip_parts.progress(70, None) == clip_parts.progress(70, 30) == (0.0, "Heard 1:10 \u2026")
+
+
+def test_a_window_without_an_answer_shows_how_little_is_known() -> None:
+    odd = replace(with_attention(0, None, 0.1), known=0.02)
+    html = clip_parts.windows(Analysis("x", 10, (odd,), np.zeros((1, 2), np.float32), np.zeros((1, 64), np.float32)))
+    assert "<small>2 %</small>" in html
+    assert "Nothing I know, 2 %" in html
+
+
+def test_several_classes_of_a_window_are_all_told() -> None:
+    both = replace(with_attention(0, None, 0.9), present=np.array([True, True]))
+    analysis = Analysis(
+        "x", 20, (both, with_attention(10, None, 0.8)), np.zeros((1, 2), np.float32), np.zeros((1, 64), np.float32)
+    )
+    assert analysis.answers == ["Dog", "Rain"]
+    html = clip_parts.windows(analysis)
+    assert "<b>Dog +1</b>" in html
+    assert "<b>Dog</b>" in html
+    assert "Dog, Rain, 90 %" in html or "Dog, Rain, 89 %" in html
+
+
 def test_moments_keep_apart_and_in_order() -> None:
     weight = np.zeros(40, np.float32)
     weight[[3, 4, 20, 38]] = 0.9, 1.0, 0.5, 0.2

@@ -1,5 +1,6 @@
 """The page says an answer only when it hears, and never trusts a name."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -63,6 +64,24 @@ def test_nothing_known_is_said_so_with_the_closest() -> None:
     assert "Dog at 50 %" in hero.detail
 
 
+def test_a_class_that_is_likely_only_among_the_classes_is_not_said_to_be_likely() -> None:
+    rejected = replace(make_prediction((0.99, 0.005, 0.005), None), known=0.014)
+    hero = parts.hero_of(make_status(State.LISTENING), rejected)
+    assert hero.detail == "Only 1 % sure that it is any of my sounds; of these, Dog is the closest"
+    assert parts.sureness(rejected) == 0.014
+    assert parts.sureness(make_prediction()) == pytest.approx(0.9)
+
+
+def test_sound_that_is_cut_off_at_full_scale_is_said_to_be_too_loud() -> None:
+    def said(full: int) -> str:
+        wave = np.tile(np.float32([-0.3, 0.3]), (50, 1))
+        wave[:full] = -1, 1
+        return parts.now_pictures(Pictures(0, 10, wave, np.zeros((100, 64), np.float32)), 10)
+
+    assert "Too loud" in said(10)
+    assert "Too loud" not in said(2), "peaks of a recording that was brought to full scale"
+
+
 def test_the_message_and_remedy_are_shown_when_something_is_wrong() -> None:
     said = text_of(parts.hero(make_status(State.MUTED), make_prediction()))
     assert "Muted" in said
@@ -74,17 +93,25 @@ def test_bars_mark_what_a_class_needs_and_tick_what_has_it() -> None:
     html = parts.bars(NAMES, make_prediction(), DECISION, live=True)
     assert html.count("left:70.0%") == len(NAMES)
     assert html.count("\u2713") == 1
-    assert "90 % , needs 70 % (the line): enough" in text_of(html).replace("  ", " ")
+    assert "Under 70 % sure, the line, it says" in text_of(html)
     assert "<b>" not in html.partition("Rain")[2][:10], "names are escaped"
     idle = parts.bars(NAMES, make_prediction(), DECISION, live=False)
     assert "90 %" not in idle
     assert "\u2713" not in idle
 
 
-def test_a_model_that_learnt_other_sounds_has_no_line_on_its_bars() -> None:
-    html = parts.bars(NAMES, make_prediction(), DECISION, live=True, background=True)
-    assert "<u " not in html
-    assert "needs 70 %: enough" in text_of(html)
+def test_being_any_of_the_classes_is_a_bar_of_its_own_with_the_only_line() -> None:
+    rejected = replace(make_prediction((0.75, 0.125, 0.125), None), known=0.011)
+    html = parts.bars(NAMES, rejected, DECISION, live=True, known_apart=True)
+    assert html.count("<u ") == 1
+    first, *classes = html.split("<li ")[1:]
+    assert "Any of these" in first
+    assert "left:70.0%" in first
+    assert ">1 %<" in first
+    assert ">75 %<" in classes[0]
+    assert "\u2713" not in html
+    assert parts.bars(NAMES, make_prediction(), DECISION, live=True, known_apart=True).count("\u2713") == 2
+    assert "Any of these" in parts.bars(NAMES, None, DECISION, live=False, known_apart=True)
 
 
 def test_many_classes_show_the_likeliest_in_their_own_order() -> None:

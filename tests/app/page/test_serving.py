@@ -41,6 +41,7 @@ def test_everything_that_is_read_has_contrast(dark: bool) -> None:
             assert contrast(colours[ink], ground) >= 4.5, (ink, ground)
     assert contrast(colours["ink"], colours["sea-soft"]) >= 4.5
     assert contrast(theme["backgroundColor"], theme["primaryColor"]) >= 4.5, "the Listen button"
+    assert contrast(colours["on-sea"], theme["primaryColor"]) >= 4.5, "Streamlit's own buttons"
     assert contrast(colours["sea"], colours["track"]) >= 3, "bars on their track"
     assert colours["card"] == theme["secondaryBackgroundColor"]
 

@@ -63,16 +63,28 @@ def test_ingest_folder_reads_what_was_taught(tmp_path: Path) -> None:
 
 
 def test_marks() -> None:
-    assert teaching.mark_of("Dog", right=True, truth=None) == Mark(True, "Dog")
-    assert teaching.mark_of(None, right=True, truth=None) == Mark(True, NONE_OF_THESE)
-    assert teaching.mark_of("Dog", right=False, truth="  Lawn   mower ") == Mark(False, "Lawn mower")
-    assert teaching.mark_of("Dog", right=False, truth=None) == Mark(False, UNSORTED)
+    assert teaching.mark_right(make_prediction()) == Mark(True, "Dog")
+    assert teaching.mark_right(make_prediction(answer=None)) == Mark(True, NONE_OF_THESE)
+    assert teaching.mark_wrong("  Lawn   mower ") == Mark(False, "Lawn mower")
+    assert teaching.mark_wrong("Rain", "Dog", "Rain") == Mark(False, "Rain", ("Dog",))
+    assert teaching.mark_wrong() == Mark(False, UNSORTED)
+
+
+def test_all_the_classes_that_were_there_are_taught(tmp_path: Path) -> None:
+    several = replace(make_prediction(), present=np.array([True, False, True]))
+    mark = teaching.mark_right(several)
+    assert mark == Mark(True, "Dog", ("Siren",)), "a clip marked as Dog alone would teach that no siren was there"
+    segment = to_segment(from_waveform(noise(2, seed=1), 16_000))
+    folder = tmp_path / "taught"
+    teaching.keep(folder, segment, mark, several, BUNDLE, source="s", at=AT)
+    (item,) = choose_dataset(folder).items(folder)
+    assert item.mids == ("/m/0bt9lr", "Siren")
 
 
 @pytest.mark.parametrize("name", ["", "   ", "..", ".hidden", "a/b", "a\\b", "x" * 61, "a\x00b", "a;b"])
 def test_a_name_from_a_text_field_stays_in_the_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="choose another name"):
-        teaching.mark_of("Dog", right=False, truth=name)
+        teaching.mark_wrong(name)
     with pytest.raises(UsageError):
         keep(tmp_path / "taught", name)
     assert not tree(tmp_path)
