@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from classifiers.heads import HEADS, HeadRow, Progress, TrainingData, make_settings
-from classifiers.networks.attention import fit_core, settings_for
+from classifiers.networks.attention import fit_core
 from classifiers.networks.attention_graph import average
+from classifiers.networks.attention_settings import settings_for
 from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, Mask, load
 from classifiers.networks.training import Teacher, part_of
 from embeddings.tf import import_keras

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from classifiers.heads import HEADS, HeadRow, Progress, TrainingData, make_settings
-from classifiers.networks.attention import fit_core, settings_for
+from classifiers.networks.attention import fit_core
+from classifiers.networks.attention_settings import settings_for
 from classifiers.networks.ensemble import fit_members
 from classifiers.networks.keras_head import FittedGraph, Floats, InputScaling, load, scaled_inputs
 from embeddings.tf import import_keras

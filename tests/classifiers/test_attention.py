@@ -11,17 +11,13 @@ import pytest
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
 from classifiers.networks import attention, ensemble, training
-from classifiers.networks.attention import fit_core, settings_for
-from classifiers.networks.attention_graph import (
-    _coarse_dropout,
-    _for_each_class,
-    _normalised_dense,
-    _SelfAttention,
-    average,
-    build_graph,
-)
+from classifiers.networks.attention import fit_core
+from classifiers.networks.attention_graph import _SelfAttention, average, build_graph
+from classifiers.networks.attention_pooling import _for_each_class
+from classifiers.networks.attention_settings import AttentionSettings, settings_for
 from classifiers.networks.keras_head import InputScaling
-from classifiers.networks.training import AttentionSettings, lesson, train
+from classifiers.networks.training import lesson, train
+from classifiers.networks.training_layers import coarse_dropout, normalised_dense
 from embeddings import mapped
 from embeddings.tf import import_keras, to_litert
 from ingest.errors import UsageError
@@ -159,7 +155,7 @@ def test_batch_norm_is_settled_on_clean_patches() -> None:
     """The closed form of the variance is that of a forward pass."""
     data = make_data()
     scaling = InputScaling.of(data.vectors, data.mask)
-    graph = build_graph(12, 3, AttentionSettings(hidden=8, batch_norm=True), mix_pooled=False)
+    graph = build_graph(12, 3, AttentionSettings(hidden=8, batch_norm=True))
     graph.settle(scaling.correlation(data.vectors, data.mask))
     outputs = scaling.apply(data.vectors, data.mask)[data.mask] @ np.asarray(graph.core.get_layer("patch").kernel)
     normalise = graph.core.get_layer("normalise")
@@ -231,7 +227,7 @@ def test_dropout_by_the_byte_is_dropout(rate: float) -> None:
     nothing. Units that no four bytes share evenly."""
     keras = import_keras()
     keras.utils.set_random_seed(0)
-    layer, x = _coarse_dropout(rate), np.ones((211, 7, 11), np.float32)
+    layer, x = coarse_dropout(rate), np.ones((211, 7, 11), np.float32)
     np.testing.assert_array_equal(layer(x, training=False), x)
     first, second = (np.asarray(layer(x, training=True)) for _ in range(2))
     assert np.mean(first == 0) == pytest.approx(rate, abs=0.015)
@@ -241,7 +237,7 @@ def test_dropout_by_the_byte_is_dropout(rate: float) -> None:
     words = (first == 0).ravel()[: first.size // 4 * 4].reshape(-1, 4)
     assert np.mean(words.all(axis=1)) == pytest.approx(rate**4, abs=0.02)  # bytes of one word have nothing in common
     keras.utils.set_random_seed(0)
-    np.testing.assert_array_equal(_coarse_dropout(rate)(x, training=True), first)
+    np.testing.assert_array_equal(coarse_dropout(rate)(x, training=True), first)
 
 
 @pytest.mark.tensorflow
@@ -258,7 +254,7 @@ def test_batch_norm_by_the_moments_of_the_inputs_is_batch_norm() -> None:
     normalise(dense(x))
     normalise.gamma.assign(rng.normal(size=9))
     normalise.beta.assign(rng.normal(size=9))
-    ours = np.asarray(_normalised_dense(dense, normalise)(x, mask))
+    ours = np.asarray(normalised_dense(dense, normalise)(x, mask))
     keras_own = np.asarray(normalise(dense(x), mask=mask, training=True))
     np.testing.assert_allclose(ours[mask], keras_own[mask], atol=1e-4)
 
@@ -273,7 +269,7 @@ def test_branches_apart_are_taught_one_by_one(apart: float, weights: tuple[float
     settings = AttentionSettings(
         branches=("multihead", "decision"), hidden=8, width=8, dropout=0.0, input_dropout=0.0, apart=apart
     )
-    graph = build_graph(data.spec.dim, 3, settings, mix_pooled=False)
+    graph = build_graph(data.spec.dim, 3, settings)
     assert graph.weights == pytest.approx(weights)
     x = [InputScaling.of(data.vectors, data.mask).apply(data.vectors, data.mask), data.mask]
     said = graph.trained(x, training=True)
@@ -399,7 +395,7 @@ def test_an_ensemble_takes_heads_of_the_family_only(name: str) -> None:
 @pytest.mark.parametrize(("branches", "complaint"), [(("decision", "mean"), "got 'mean'"), (("decision",) * 2, "once")])
 def test_branches_are_known_and_named_once(branches: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(UsageError, match=f"--set branches: .*{complaint}"):
-        build_graph(12, 3, AttentionSettings(branches=branches), mix_pooled=False)
+        build_graph(12, 3, AttentionSettings(branches=branches))
 
 
 @pytest.mark.tensorflow
