@@ -31,16 +31,6 @@ def to_segment(chunk: Chunk) -> "AudioSegment":
     )
 
 
-def to_chunk(segment: "AudioSegment") -> Chunk:
-    """The samples of a segment, of any rate, channels and sample width."""
-    if segment.sample_width not in (1, 2, 4):
-        raise UsageError(f"segment: must have samples of 1, 2 or 4 bytes, got {segment.sample_width}; convert it")
-    samples = np.array(segment.get_array_of_samples())
-    if segment.sample_width == 1:  # pydub hands out 8 bits signed
-        samples = samples.astype(np.int16) << 8
-    return Chunk(samples.reshape(-1, segment.channels), segment.frame_rate)
-
-
 def _segment_type() -> "type[AudioSegment]":
     """pydub complains as it is imported: of its own regular expressions, and of an ffmpeg that nothing here needs."""
     with warnings.catch_warnings():
