@@ -35,7 +35,7 @@ class ProblemOptions:
     min_sources: int
 
     def settings(self) -> dict[str, Any]:
-        """As fields of `TrainSettings` and `CompareSettings`."""
+        """As fields of `classifiers.train.ProblemSettings`."""
         return asdict(self) | {"background": _parse_background(self.background)}
 
     def words(self) -> list[str]:

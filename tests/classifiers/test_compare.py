@@ -121,7 +121,7 @@ def test_two_names_of_one_head_cannot_be_told_apart(tmp_path: Path) -> None:
 
 def test_mean_spread_and_interval_are_of_the_same_answers(tmp_path: Path) -> None:
     heads.HEADS["timid"] = replace(heads.HEADS["good"], name="timid")
-    (row,) = compare(make_table(150), make_spec(), CompareSettings(("timid",), classes="Dog"), tmp_path).heads
+    (row,) = compare(make_table(150), make_spec(), CompareSettings(heads=("timid",), classes="Dog"), tmp_path).heads
     measure = row.measures["balanced_accuracy"]
     assert measure.mean is not None and measure.interval is not None and row.metrics is not None
     assert row.metrics.balanced_accuracy > 0.8  # at .5 nothing would be present, and this one half
@@ -133,7 +133,7 @@ def test_background_accepted_is_told_at_the_share_that_is_asked_for(tmp_path: Pa
     table = make_table(150, classes=("Dog", "Siren", "Bird", "Rain"))
     accepted = []
     for keep in (0.3, 0.9):
-        settings = CompareSettings(("bad",), classes="Dog;Siren;Bird", background=30, keep=keep)
+        settings = CompareSettings(heads=("bad",), classes="Dog;Siren;Bird", background=30, keep=keep)
         result = compare(table, make_spec(), settings, tmp_path)
         accepted.append(result.heads[0].rejected["accepted_at_keep"])
         assert f"| let in, {keep:.0%} kept |" in render_markdown(result)
@@ -144,7 +144,7 @@ def test_background_accepted_is_told_at_the_share_that_is_asked_for(tmp_path: Pa
 @pytest.mark.parametrize(("protocol", "rows"), [("split", 22), ("cv5", 114)])
 def test_how_many_rows_were_tested_is_told(tmp_path: Path, protocol: Any, rows: int) -> None:
     table = make_table(150, classes=("Dog", "Siren", "Bird", "Rain"))
-    settings = CompareSettings(("good",), classes="Dog;Siren;Bird", background=30, protocol=protocol)
+    settings = CompareSettings(heads=("good",), classes="Dog;Siren;Bird", background=30, protocol=protocol)
     result = compare(table, make_spec(), settings, tmp_path)
     assert result.heads[0].metrics is not None
     assert result.tested == result.to_json()["tested"] == result.heads[0].metrics.n == rows
