@@ -45,6 +45,21 @@ class FilePrediction:
         windows = [prediction.to_json(top) for prediction in self.predictions]
         return {"path": str(self.path), "windows": windows} | ({"error": self.error} if self.error else {})
 
+    def to_csv(self) -> list[list[str]]:
+        """A row for each window, in the columns of `csv_header`."""
+        return [
+            [
+                *(str(self.path), f"{p.start_s:.3f}", f"{p.end_s:.3f}", p.answer or "", f"{p.known:.5f}"),
+                *(f"{score:.5f}" for score in p.scores),
+            ]
+            for p in self.predictions
+        ]
+
+
+def csv_header(class_names: Sequence[str]) -> list[str]:
+    """The columns of a CSV of predictions."""
+    return ["path", "start_s", "end_s", "answer", "known", *class_names]
+
 
 BATCH_FILES = 16
 """What a worker elsewhere is given at a time: short clips would else cost more to send than to predict."""

@@ -57,7 +57,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     engine: EngineSettings,
 ) -> None:
     """Say which of a model's classes are in audio files, folders of them, or an embedding store."""
-    from app.predicting import find_audio, find_store, predict_files, predict_store
+    from app.predicting import csv_header, find_audio, find_store, predict_files, predict_store
     from app.progress import ClipBar
     from classifiers.bundle import find_bundle, load_bundle, read_info
     from embeddings.encoders import require_precision
@@ -94,28 +94,14 @@ def command(  # noqa: PLR0917 - click passes them all by name
                 of_json.append(result.to_json(top))
             elif as_csv:
                 if files == 1:
-                    writer.writerow(["path", "start_s", "end_s", "answer", "known", *class_names])
-                writer.writerows(_csv_rows(result))
+                    writer.writerow(csv_header(class_names))
+                writer.writerows(result.to_csv())
             else:
                 click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:
         said = {"model": str(model), "classes": list(class_names), "caveat": info.caveat or None, "files": of_json}
         click.echo(json.dumps(said))
     end_with_failures(failed, files, "read to the end")
-
-
-def _csv_rows(result: "FilePrediction") -> list[list[str]]:
-    return [
-        [
-            str(result.path),
-            f"{p.start_s:.3f}",
-            f"{p.end_s:.3f}",
-            p.answer or "",
-            f"{p.known:.5f}",
-            *(f"{score:.5f}" for score in p.scores),
-        ]
-        for p in result.predictions
-    ]
 
 
 def _as_text(result: "FilePrediction", top: int) -> str:
