@@ -51,7 +51,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
     from embeddings.store import EmbeddingStore
-    from ingest.files import atomic_path, require_writable
+    from ingest.files import require_writable, write_whole
 
     if report:
         require_writable(report)
@@ -85,10 +85,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
         from classifiers.report.players import load_players
 
         players = load_players(choose_examples(measured))
-        report.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(report) as temporary:
-            page = render_report(bundle.info, measured, measured_on=str(store), players=players)
-            temporary.write_text(page, encoding="utf-8")
+        write_whole(report, render_report(bundle.info, measured, measured_on=str(store), players=players))
     if as_json:
         said = {"model": str(model), "store": str(store), "caveat": bundle.info.caveat or None, "left_out": left_out}
         click.echo(json.dumps(said | measured.to_json()))
