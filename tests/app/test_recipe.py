@@ -69,7 +69,6 @@ def run(recipe: Recipe, data: Path, out: Path, quick: bool = False) -> list[Step
     return run_recipe(
         recipe,
         RunSettings(data, out, quick),
-        run=lambda args: earshot.main(args=args, prog_name="earshot", standalone_mode=False),
         say=lambda line: None,
     )
 
