@@ -81,7 +81,7 @@ class Recorder:
     def push(self, chunk: Chunk) -> bool:
         """Take a chunk; whether it is all there now."""
         with self._lock:
-            if self._chunks and _form(self._chunks[0]) != _form(chunk):
+            if self._chunks and self._chunks[0].form != chunk.form:
                 self._chunks.clear()
             if self._recorded_s < self.seconds:
                 self._chunks.append(chunk)
@@ -99,10 +99,6 @@ class Recorder:
             first = self._chunks[0]
             samples = np.concatenate([chunk.samples for chunk in self._chunks])
         return to_segment(Chunk(samples[: round(self.seconds * first.sample_rate)], first.sample_rate))
-
-
-def _form(chunk: Chunk) -> tuple[int, int, np.dtype[np.generic]]:
-    return chunk.sample_rate, chunk.channels, chunk.samples.dtype
 
 
 class KeptAudio:
