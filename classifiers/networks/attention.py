@@ -12,7 +12,7 @@ import numpy as np
 from classifiers.heads import HeadRow, Progress, TrainingData
 from classifiers.networks.attention_graph import average, build_graph
 from classifiers.networks.attention_settings import AttentionSettings, settings_for
-from classifiers.networks.keras_head import FittedKeras, InputScaling, load
+from classifiers.networks.keras_head import FittedKeras, InputScaling, load, with_scaling
 from classifiers.networks.training import Teacher, best_epochs, part_of, train
 from classifiers.protocol import grouped_folds
 from embeddings.tf import import_keras
@@ -26,7 +26,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     settings = settings_for(row, changes, data)
     scaling = InputScaling.of(data.vectors, data.mask)
     core, chosen = fit_core(data, scaling, settings, seed, progress=progress)
-    return FittedKeras(core, scaling, data.spec, data.mode, asdict(settings) | chosen)
+    return FittedKeras(with_scaling(core, scaling, data.spec, data.mode), data.spec, asdict(settings) | chosen)
 
 
 def fit_core(

@@ -13,10 +13,9 @@ import numpy.typing as npt
 from classifiers.heads import Progress, TrainingData
 from classifiers.networks.attention_graph import Graph
 from classifiers.networks.attention_settings import AttentionSettings
-from classifiers.networks.keras_head import Floats, InputScaling, Mask, batches
+from classifiers.networks.keras_head import Floats, InputScaling, Mask, batches, loss_of
 from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.tf import bfloat16_products, import_keras
-from ingest.class_sets import Mode
 
 Teacher = Callable[[Floats, Mask], Floats]
 """Scaled vectors [n, patches, dim] and mask -> probabilities [n, classes]."""
@@ -81,12 +80,6 @@ def best_epochs(
 
     train(graph, learn, scaling, settings, rng, after_epoch=worse, **how)
     return int(np.argmin(losses)) + 1
-
-
-def loss_of(mode: Mode) -> Any:
-    keras = import_keras()
-    single, multi = keras.losses.CategoricalCrossentropy, keras.losses.BinaryCrossentropy
-    return single(from_logits=True) if mode == "single" else multi(from_logits=True)
 
 
 def lesson(

@@ -1,9 +1,6 @@
 """The attention family: what holds for each of its heads, and how one is trained."""
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,21 +198,6 @@ def test_vectors_in_a_file_train_the_same_head(monkeypatch: pytest.MonkeyPatch) 
     heads = [fit_head("decision", replace(data, vectors=v), 0, changes=short) for v in (data.vectors, lying)]
     one, other = (head.predict(data.vectors, data.mask).scores for head in heads)
     np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_keras_loads_an_ensemble_without_our_code(tmp_path: Path) -> None:
-    short = {"members": ["decision", "multihead"], "epochs": 1}
-    fit_head("ensemble", make_data(n=24), 0, changes=short).save(tmp_path)
-    code = (
-        "import keras, numpy, sys\n"
-        f"model = keras.models.load_model({str(tmp_path / 'head.keras')!r})\n"
-        "out = model({'vectors': numpy.zeros((2, 4, 12), 'uint8'), 'mask': numpy.ones((2, 4), bool)})\n"
-        "assert out['scores'].shape == (2, 3) and 'classifiers' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
 @pytest.mark.tensorflow
