@@ -13,7 +13,14 @@ import numpy.typing as npt
 
 from classifiers.background import fit_with_background, has_background
 from classifiers.bundle import Bundle, BundleInfo
-from classifiers.class_sets import (
+from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
+from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
+from classifiers.heads import Progress as HeadProgress
+from classifiers.measures.measured import Measured, PatchEvidence, RowFacts, measure_rows
+from classifiers.measures.metrics import Metrics
+from classifiers.protocol import Protocol, Split, make_splits
+from classifiers.scoring import joined_scores, score_rows
+from classifiers.targets import (
     Targets,
     add_background,
     make_targets,
@@ -22,13 +29,6 @@ from classifiers.class_sets import (
     rows_of_strangers,
     without_rare,
 )
-from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
-from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
-from classifiers.heads import Progress as HeadProgress
-from classifiers.measures.measured import Measured, PatchEvidence, RowFacts, measure_rows
-from classifiers.measures.metrics import Metrics
-from classifiers.protocol import Protocol, Split, make_splits
-from classifiers.scoring import joined_scores, score_rows
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet
@@ -155,7 +155,7 @@ def train(
     head_row(settings.head)
     made = prepare(table, spec, settings)
     measured, decision, folds = _measure_out_of_fold(made, settings, progress)
-    head = _fit(made.data, settings, _part(progress, "final head", len(made.splits), len(made.splits) + 1))
+    head = _fit(made.data, settings, part_of(progress, "final head", len(made.splits), len(made.splits) + 1))
     info = BundleInfo(
         spec=spec,
         class_set=made.class_set,
@@ -260,7 +260,7 @@ def _measure_out_of_fold(
         return None, Decision.neutral(data.mode, data.targets.shape[1]), []
     parts, evidence, chosen = [], [], []
     for i, split in enumerate(splits):
-        head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
+        head = _fit(data.select(split.train), settings, part_of(progress, split.name, i, len(splits) + 1))
         said, seen = score_rows(head.predict, data.vectors, data.mask, split.test)
         parts.append(said)
         evidence.append(seen)
@@ -314,7 +314,7 @@ def _fit(data: TrainingData, settings: TrainSettings, progress: HeadProgress) ->
     return fit_with_background(settings.head, data, settings.seed, progress, settings.head_changes)
 
 
-def _part(progress: Progress, what: str, index: int, of: int) -> HeadProgress:
+def part_of(progress: Progress, what: str, index: int, of: int) -> HeadProgress:
     """The progress of one fit, as a part of all."""
     return lambda done, total: progress(what, (index + done / total) / of)
 

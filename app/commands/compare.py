@@ -66,7 +66,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
 ) -> None:
     """Measure several heads on one store, the same splits for all, and rank them with intervals."""
     from app.progress import ShareBar
-    from classifiers.compare import CompareSettings, choose_heads, compare
+    from classifiers.comparison.compare import CompareSettings, choose_heads, compare
     from classifiers.report.comparison_pages import render_csv, render_markdown, render_page
     from embeddings.store import EmbeddingStore
     from ingest.files import require_writable, write_whole

@@ -25,7 +25,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_(as_json: bool) -> None:
     """Name the recipes and what data each takes."""
-    from app.recipe import read_recipe, recipe_names
+    from app.recipes.recipe import read_recipe, recipe_names
 
     recipes = [read_recipe(name) for name in recipe_names()]
     if as_json:
@@ -48,7 +48,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(name: str, as_json: bool) -> None:
     """Show a recipe: the problem, and every command it runs."""
-    from app.recipe import read_recipe
+    from app.recipes.recipe import read_recipe
 
     recipe = read_recipe(name)
     steps = recipe.plan(data="DATA", out="OUT")
@@ -86,9 +86,9 @@ def run(  # noqa: PLR0917 - click passes them all by name
     name: str, data: Path | None, out: Path | None, weights: Path | None, quick: bool, as_json: bool
 ) -> None:
     """Run a recipe: its steps, one table, one report."""
-    from app.recipe import read_recipe
-    from app.recipe_report import QUICK, render_recipe, table_rows, text_table
-    from app.recipe_run import RunSettings, run_recipe
+    from app.recipes.recipe import read_recipe
+    from app.recipes.report import QUICK, render_recipe, table_rows, text_table
+    from app.recipes.run import RunSettings, run_recipe
     from ingest.files import write_whole
 
     recipe = read_recipe(name)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifiers import fold_results, heads
-from classifiers.compare import CompareSettings, Comparison, choose_heads, compare, family_of
+from classifiers import heads
+from classifiers.comparison import fold_results
+from classifiers.comparison.compare import CompareSettings, Comparison, choose_heads, compare, family_of
 from classifiers.heads import HeadRow, HeadScores, TrainingData
 from classifiers.measures.intervals import OVERALL
 from classifiers.report.comparison_pages import render_csv, render_markdown, render_page, seconds_text
@@ -80,7 +81,7 @@ def few_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     table = {row.name: row for row in rows}
     monkeypatch.setattr(heads, "HEADS", table)
-    for module_with_table in ("classifiers.compare", "classifiers.fold_results"):
+    for module_with_table in ("classifiers.comparison.compare", "classifiers.comparison.fold_results"):
         monkeypatch.setattr(f"{module_with_table}.HEADS", table)
     FITS.clear()
 
@@ -175,10 +176,10 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_table(tmp_path: Path, m
         written.append(path)
 
     FITS.clear()
-    monkeypatch.setattr("classifiers.fold_runs.write_result", write_seven)
+    monkeypatch.setattr("classifiers.comparison.fold_runs.write_result", write_seven)
     with pytest.raises(Killed):
         made(tmp_path / "killed")
-    monkeypatch.setattr("classifiers.fold_runs.write_result", write)
+    monkeypatch.setattr("classifiers.comparison.fold_runs.write_result", write)
     (tmp_path / "killed" / written[2].name).write_bytes(written[3].read_bytes()[:700])  # as after a failing disk
     FITS.clear()
     resumed = made(tmp_path / "killed")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import click
 
 from app.cli import said_as_json
-from app.recipe import Recipe, Step, kind_of
+from app.recipes.recipe import Recipe, Step, kind_of
 from embeddings.weights import fetch, look_up
 from ingest.errors import EarshotError, UsageError, WeightsError
 from ingest.files import write_whole

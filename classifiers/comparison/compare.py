@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.fold_results import FoldResult, problem_digest
-from classifiers.fold_runs import Problem, Progress, run_folds
+from classifiers.comparison.fold_results import FoldResult, problem_digest
+from classifiers.comparison.fold_runs import Problem, Progress, run_folds
 from classifiers.heads import HEADS
 from classifiers.measures.intervals import OVERALL, Interval, draw_sources, interval, n_replicates, replicate
 from classifiers.measures.measured import Measured
