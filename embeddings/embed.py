@@ -3,7 +3,6 @@
 `embed_shard` does the work and can run anywhere; `embed_on` has workers run it over what is left to do.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -33,12 +32,7 @@ from embeddings.stream import Embedded, Failure, Finished, WindowReader, encode_
 from ingest.clip import AudioItem
 from ingest.engine import Workers
 from ingest.errors import UsageError
-from ingest.local_engine import Here
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from ingest.local_engine import Here, available_cores
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embeddings.handcrafted import CHROMAS, HOP, MFCCS, SAMPLE_RATE, frame_features
-from embeddings.logmel import HIGH_HZ, LOW_HZ, WINDOW
+from embeddings.logmel import HIGH_HZ, LOW_HZ, WINDOW, mel
 from embeddings.logmel import HOP as MEL_HOP
 from embeddings.spectrogram import log_mel_frames
 from ingest.clip import Waveform
@@ -115,8 +115,8 @@ def _draw_image(
 
 def _label_mel(axis: Any, bands: int) -> None:
     hz = np.array([250, 500, 1000, 2000, 4000])
-    mel = 1127 * np.log1p(np.array([LOW_HZ, HIGH_HZ, *hz]) / 700)
-    places = (mel[2:] - mel[0]) / (mel[1] - mel[0]) * (bands + 1) - 0.5
+    low, high, *marks = mel([LOW_HZ, HIGH_HZ, *hz])
+    places = (np.array(marks) - low) / (high - low) * (bands + 1) - 0.5
     axis.set_yticks(places, [f"{f:,} Hz" for f in hz])
 
 

@@ -1,5 +1,6 @@
 """Starts processes: work runs on this machine, in the caller's own thread or in processes beside it."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -10,6 +11,11 @@ from typing import Any
 
 from ingest.engine import Function, Loaded, Result, Task, Tell, Workers, finish
 from ingest.errors import EarshotError, EngineError
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Here:

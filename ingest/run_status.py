@@ -18,7 +18,7 @@ from typing import Any
 
 from ingest.availability import Availability, Reason, Trouble
 from ingest.errors import FormatError, UsageError
-from ingest.files import atomic_path
+from ingest.files import write_whole
 from ingest.folder import Folder, folder_at
 from ingest.foreign import checked
 from ingest.governor import Standing
@@ -99,8 +99,7 @@ class StatusWriter:
             surveyed_at,
         )  # fmt: skip
         text = to_json(status)
-        with atomic_path(self._folder / STATUS) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_whole(self._folder / STATUS, text)
         if self._publish is not None and (ended or now - self._copied_at > _PUBLISH_EVERY_S):
             self._copied_at = now
             if self._copy is None or ended or self._copy.done():

@@ -207,13 +207,13 @@ def read_class_set_file(data: bytes, folder: Path) -> None:
 
 
 def recipe_seeds(_: Path) -> list[bytes]:
-    from app.recipe import RECIPES
+    from app.recipes.recipe import RECIPES
 
     return [path.read_bytes() for path in sorted(RECIPES.glob("*.toml"))]
 
 
 def read_recipe_file(data: bytes, folder: Path) -> None:
-    from app.recipe import read_recipe
+    from app.recipes.recipe import read_recipe
 
     recipe = read_recipe(str(put(data, folder / "r.toml")))
     assert all(isinstance(text, str) for text in (recipe.title, recipe.problem, recipe.data))

@@ -23,12 +23,10 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(out: Path, weights: Path | None, seed: int, as_json: bool) -> None:
     """Make city sounds, embed them, train two heads, evaluate, predict, report: in under three minutes."""
-    from app.cli import earshot
     from app.demo import DemoSettings, run_demo
 
     result = run_demo(
         DemoSettings(out=out, seed=seed, weights_dir=weights),
-        run=lambda args: earshot.main(args=args, prog_name="earshot", standalone_mode=False),
         say=lambda line: click.echo(line, err=as_json),
     )
     click.echo(json.dumps(result) if as_json else _summary(result))

@@ -51,7 +51,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
     from embeddings.store import EmbeddingStore
-    from ingest.files import atomic_path, require_writable
+    from ingest.files import require_writable, write_whole
 
     if report:
         require_writable(report)
@@ -86,10 +86,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
         from classifiers.report.players import load_players
 
         players = load_players(choose_examples(measured))
-        report.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(report) as temporary:
-            page = render_report(bundle.info, measured, measured_on=str(store), warning=warning, players=players)
-            temporary.write_text(page, encoding="utf-8")
+        page = render_report(bundle.info, measured, measured_on=str(store), warning=warning, players=players)
+        write_whole(report, page)
     if as_json:
         said = {
             "model": str(model),

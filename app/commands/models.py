@@ -68,9 +68,9 @@ def native(classes: str, out: Path, weights: Path | None, as_json: bool) -> None
     from dataclasses import replace
 
     from classifiers.bundle import check_free, save_bundle
-    from classifiers.class_sets import resolve_class_set
     from classifiers.native import untrained
     from classifiers.report.page import render_card, render_report
+    from classifiers.targets import resolve_class_set
 
     check_free(out)
     info, head = untrained(resolve_class_set(classes, []), weights)

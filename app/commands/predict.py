@@ -62,10 +62,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
     engine: EngineSettings,
 ) -> None:
     """Say which of a model's classes are in audio files, folders of them, or an embedding store."""
-    from app.predicting import find_audio, find_store, predict_files, predict_store
+    from app.predicting import csv_header, find_audio, find_store, predict_files, predict_store
     from app.progress import ClipBar
     from classifiers.bundle import find_bundle, load_bundle, read_info
-    from classifiers.prediction import ROW_COLUMNS
     from embeddings.encoders import require_precision
 
     if as_csv and (as_json or top):
@@ -100,8 +99,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
                 of_json.append(result.to_json(top))
             elif as_csv:
                 if files == 1:
-                    writer.writerow(["path", *ROW_COLUMNS, *class_names])
-                writer.writerows([str(result.path), *p.to_row()] for p in result.predictions)
+                    writer.writerow(csv_header(class_names))
+                writer.writerows(result.to_csv())
             else:
                 click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:

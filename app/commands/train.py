@@ -55,7 +55,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     as_json: bool,
 ) -> None:
     """Train a head on embeddings, measure it, and write the model with its report."""
-    from app.share_bar import ShareBar
+    from app.progress import ShareBar
     from classifiers.bundle import PCA_FILE, check_free, save_bundle
     from classifiers.report.examples import choose_examples
     from classifiers.report.page import render_card, render_report

@@ -26,7 +26,6 @@ CELLS = 100_000_000
 Interval = tuple[float, float]
 Weights = npt.NDArray[Any]
 """uint16 or uint32"""
-PER_CLASS = ("ap", "recall", "precision", "f1")
 OVERALL = ("accuracy", "balanced_accuracy", "mAP", "auc")
 
 
@@ -36,7 +35,8 @@ class Replicates:
 
     NaN where a replicate has nothing to measure, such as no row of a class.
 
-    overall: name in OVERALL -> [1 + replicates]. per_class: name in PER_CLASS -> [1 + replicates, classes].
+    overall: name in OVERALL -> [1 + replicates]. per_class: "ap", "recall", "precision" or "f1" -> [1 + replicates,
+        classes].
     """
 
     overall: dict[str, npt.NDArray[np.float64]]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -89,10 +90,10 @@ def test_the_help_of_train_knows_every_kind_of_head_and_every_protocol() -> None
     """They are written out there because reading the tables would import NumPy for `earshot --help`."""
     from app.commands.train import command
     from classifiers.heads import HEADS
-    from classifiers.protocol import PROTOCOLS
+    from classifiers.protocol import Protocol
 
     options = {option.name: option for option in command.params}
-    assert options["protocol"].type.choices == tuple(PROTOCOLS)  # type: ignore[attr-defined]
+    assert options["protocol"].type.choices == get_args(Protocol)  # type: ignore[attr-defined]
     named = options["head"].help.split(" ...")[0].split(", ")  # type: ignore[attr-defined]
     assert {"attention", *named} <= HEADS.keys()
     assert {row.module for row in HEADS.values()} == {HEADS[name].module for name in named}
