@@ -50,8 +50,8 @@ class ClipBar:
         self._bar.update(progress.items - self._bar.n)
 
     def say(self, text: str) -> None:
-        """A line on standard error, above the bar where there is one."""
-        if self._bar is None:
+        """A line on standard error, above the bar where one shows: tqdm's own writing would show it before its time."""
+        if self._bar is None or self._bar.format_dict["elapsed"] < self._delay_s:
             click.echo(text, err=True)
         else:
             self._bar.write(text, file=sys.stderr)
