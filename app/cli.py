@@ -125,6 +125,18 @@ def said_as_json(words: Sequence[str]) -> Any:
     return json.loads(printed.getvalue())
 
 
+def end_with_failures(failed: int, of: int, what: str) -> None:
+    """Leave with 1 where a file failed; say how many did, unless it was the only one, of which all is said.
+
+    Args:
+        what: could not be done with them, e.g. "drawn".
+    """
+    if failed and of == 1:
+        raise click.exceptions.Exit(EarshotError.exit_code)
+    if failed:
+        raise EarshotError(f"{failed} of {of:,} files could not be {what}; each is named above")
+
+
 class _Ended(KeyboardInterrupt):
     """A type of our own, because of CPython: a plain KeyboardInterrupt that passes through `exec` of a string (named
     tuples and dataclasses are made so) makes `python -m` die of SIGINT at its end, whatever was caught meanwhile."""

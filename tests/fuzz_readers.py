@@ -225,7 +225,7 @@ def read_recipe_file(data: bytes, folder: Path) -> None:
 
 def read_set_option(data: bytes, _: Path) -> None:
     """--set NAME=VALUE: whatever stands there becomes settings of a head, or is refused."""
-    from app.commands.problem import parse_changes
+    from app.options.problem import parse_changes
     from classifiers.heads import head_row, make_settings
     from classifiers.shallow.svc import SvcSettings
 

@@ -14,7 +14,7 @@ import soundfile
 from click.testing import CliRunner
 
 from app.cli import COMMANDS
-from app.commands.places import AudioType, NameType, StoreType
+from app.options.places import AudioType, NameType, StoreType
 from ingest.errors import UsageError
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from app.commands.places import HereType, WeightsType
+from app.options.places import HereType, WeightsType
 
 DEFAULT_PORT = 8501
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.engine_options import engine_options, start_engine
-from app.commands.places import HereType, StoreType
-from app.commands.problem import ProblemOptions, parse_changes, problem_options
+from app.options.engine import engine_options, start_engine
+from app.options.places import HereType, StoreType
+from app.options.problem import ProblemOptions, parse_changes, problem_options
 from ingest.engine import EngineSettings
 from ingest.errors import UsageError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.commands.places import HereType, WeightsType
+from app.options.places import HereType, WeightsType
 
 
 @click.command(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.engine_options import engine_options, start_engine
-from app.commands.places import AudioType, HereType, StoreType, WeightsType
+from app.options.engine import engine_options, start_engine
+from app.options.places import AudioType, HereType, StoreType, WeightsType
 from ingest.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 

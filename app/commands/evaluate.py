@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.commands.places import HereType, StoreType
+from app.options.places import HereType, StoreType
 
 if TYPE_CHECKING:
     from ingest.arrow_folder import ArrowFolder

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from app.commands import metadata, status, youtube
-from app.commands.places import HereType
+from app.options.places import HereType
 from app.progress import bar_type
 from ingest.clip import AudioItem
 from ingest.datasets import AUTO, DATASETS, choose_dataset, csv_manifest, folders

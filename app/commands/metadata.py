@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from app.commands.numbers import FiniteRange
-from app.commands.places import HereType
+from app.options.numbers import FiniteRange
+from app.options.places import HereType
 from app.progress import download_bar
 from ingest.metadata import METADATA, FetchedMetadata, MetadataFile, fetch_metadata, metadata_named
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.places import HereType, WeightsType
+from app.options.places import HereType, WeightsType
 
 if TYPE_CHECKING:
     from embeddings.tf import LiteWeights

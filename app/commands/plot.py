@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.failures import end_with_failures
-from app.commands.numbers import FiniteRange
-from app.commands.places import AudioType, HereType
+from app.cli import end_with_failures
+from app.options.numbers import FiniteRange
+from app.options.places import AudioType, HereType
 from ingest.errors import AudioError, EmptyAudioError, UsageError
 
 if TYPE_CHECKING:

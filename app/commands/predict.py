@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.engine_options import engine_options, start_engine
-from app.commands.failures import end_with_failures
-from app.commands.places import AudioType, HereType, WeightsType
+from app.cli import end_with_failures
+from app.options.engine import engine_options, start_engine
+from app.options.places import AudioType, HereType, WeightsType
 from ingest.engine import EngineSettings
 from ingest.errors import UsageError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from app.commands.places import HereType, WeightsType
+from app.options.places import HereType, WeightsType
 from ingest.errors import EarshotError, UsageError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from app.commands.numbers import FiniteRange
-from app.commands.places import HereType, WeightsType
+from app.options.numbers import FiniteRange
+from app.options.places import HereType, WeightsType
 from ingest.errors import UsageError
 
 KEY_VARIABLE = "EARSHOT_KEY"

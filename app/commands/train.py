@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.places import HereType, StoreType
-from app.commands.problem import ProblemOptions, parse_changes, problem_options
+from app.options.places import HereType, StoreType
+from app.options.problem import ProblemOptions, parse_changes, problem_options
 
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo

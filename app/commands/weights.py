@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from app.commands.places import HereType, WeightsType
+from app.options.places import HereType, WeightsType
 from app.progress import download_bar
 from embeddings.encoders import ENCODERS
 from embeddings.weights import WEIGHTS, WeightsFile, fetch, look_up

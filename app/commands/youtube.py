@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from app.commands.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
-from app.commands.places import HereType, NameType
+from app.options.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
+from app.options.places import HereType, NameType
 from ingest.address import Address, choose_addresses
 from ingest.choose import Chosen
 from ingest.engine import ENGINES, EngineSettings

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from app.commands.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
+from app.options.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
 from ingest.choose import ClassCount
 from ingest.errors import EarshotError, FormatError, UsageError
 from ingest.plan import make_plan, plan_text

@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from app.commands.engine_options import engine_options
+from app.options.engine import engine_options
 from ingest.engine import Engine, EngineSettings
 from ingest.engines import open_engine
 from ingest.errors import EngineError, UsageError

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from app.commands.gathering import gather
-from app.commands.numbers import FiniteRange
-from app.commands.places import HereType
+from app.options.gathering import gather
+from app.options.numbers import FiniteRange
+from app.options.places import HereType
 from ingest.choose import Choice, Chosen, choose
 from ingest.class_sets import classes_named
 from ingest.errors import UsageError

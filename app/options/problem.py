@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.gathering import Decorator, gather
-from app.commands.numbers import FiniteRange
+from app.options.gathering import Decorator, gather
+from app.options.numbers import FiniteRange
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from app.commands.gathering import Decorator, gather
-from app.commands.numbers import FiniteRange
-from app.commands.places import NameType
+from app.options.gathering import Decorator, gather
+from app.options.numbers import FiniteRange
+from app.options.places import NameType
 from ingest.engine import ENGINES, Engine, EngineSettings
 from ingest.engines import open_engine
 
