@@ -3,12 +3,13 @@
 import codecs
 import importlib
 import io
+import json
 import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from types import FrameType
 from typing import Any
 
@@ -114,6 +115,14 @@ def _run(argv: list[str]) -> int | None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
+
+
+def said_as_json(words: Sequence[str]) -> Any:
+    """What an `earshot` command, run in this process, prints under --json. Its errors are raised as they are."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        earshot.main(args=[*words, "--json"], prog_name="earshot", standalone_mode=False)
+    return json.loads(printed.getvalue())
 
 
 class _Ended(KeyboardInterrupt):

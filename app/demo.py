@@ -4,25 +4,23 @@ Every step but the first is an `earshot` command that is printed and then run as
 that a user could not type.
 """
 
-import contextlib
 import csv
 import io
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.citysounds import SAMPLE_RATE, synthesise
+from app.cli import said_as_json
 from embeddings.weights import fetch, find_weights
-from ingest.citysounds import SAMPLE_RATE, synthesise
 from ingest.errors import WeightsError
 from ingest.labels import mid_of
 
 FETCH_TIMEOUT_S = 5.0
 HEADS = ("attention", "svc")
 
-Run = Callable[[list[str]], None]
 Say = Callable[[str], None]
 
 
@@ -72,11 +70,10 @@ def write_sounds(folder: Path, *, seed: int, recordings: int, duration_s: float)
     return len(rows)
 
 
-def run_demo(settings: DemoSettings, run: Run, say: Say) -> dict[str, Any]:
+def run_demo(settings: DemoSettings, say: Say) -> dict[str, Any]:
     """Make sounds, embed, train, evaluate, predict; return what was found.
 
     Args:
-        run: runs one `earshot` command line (without the word earshot), in this process.
         say: shows one line to the person watching.
     """
     started, out = time.perf_counter(), settings.out
@@ -94,10 +91,7 @@ def run_demo(settings: DemoSettings, run: Run, say: Say) -> dict[str, Any]:
     def step(*args: str | Path) -> Any:
         words = [str(arg) for arg in args]
         say(f"$ earshot {' '.join(words)}")
-        captured = io.StringIO()
-        with contextlib.redirect_stdout(captured):
-            run([*words, "--json"])
-        return json.loads(captured.getvalue())
+        return said_as_json(words)
 
     weights: list[str | Path] = (
         ["--weights", settings.weights_dir] if settings.weights_dir and encoder == "yamnet" else []

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from classifiers.bundle import Bundle, load_bundle
-from classifiers.prediction import Prediction, make_predictions
+from classifiers.prediction import ROW_COLUMNS, Prediction, make_predictions
 from classifiers.scoring import score_rows
 from embeddings.embed import Progress
 from embeddings.embedding import item_key, window_key
@@ -23,9 +23,10 @@ from embeddings.table import EmbeddingTable
 from ingest.arrow_folder import ArrowFolder
 from ingest.audio import read_windows
 from ingest.clip import AudioItem
-from ingest.engine import Engine, Here
+from ingest.engine import Engine
 from ingest.errors import AudioError, UsageError
 from ingest.folder import AudioPath, folder_at
+from ingest.local_engine import Here
 from ingest.manifest import read_items
 
 
@@ -43,6 +44,15 @@ class FilePrediction:
     def to_json(self, top: int | None = None) -> dict[str, Any]:
         windows = [prediction.to_json(top) for prediction in self.predictions]
         return {"path": str(self.path), "windows": windows} | ({"error": self.error} if self.error else {})
+
+    def to_csv(self) -> list[list[str]]:
+        """A row for each window, in the columns of `csv_header`."""
+        return [[str(self.path), *prediction.to_row()] for prediction in self.predictions]
+
+
+def csv_header(class_names: Sequence[str]) -> list[str]:
+    """The columns of a CSV of predictions."""
+    return ["path", *ROW_COLUMNS, *class_names]
 
 
 BATCH_FILES = 16

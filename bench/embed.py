@@ -19,12 +19,13 @@ from threadpoolctl import threadpool_limits
 
 from bench.clips import shared_folder, short_clips
 from bench.result import Result, best_in_turn
-from embeddings.embed import EmbedSettings, available_cores, embed
+from embeddings.embed import EmbedSettings, embed
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.store import EmbeddingStore
 from ingest.audio import read_clip
 from ingest.clip import AudioItem
 from ingest.errors import WeightsError
+from ingest.local_engine import available_cores
 
 GOAL = 0.70
 PARTS = 0.90

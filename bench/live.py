@@ -26,11 +26,11 @@ from bench.result import Result
 from classifiers.bundle import Bundle, BundleInfo
 from classifiers.decision import Decision
 from classifiers.heads import HEADS, load_head
-from embeddings.embed import available_cores
 from embeddings.encoders import Encoder, EncoderSettings, load_encoder
 from ingest.audio import read_clip
 from ingest.class_sets import ClassSet, SoundClass
 from ingest.errors import WeightsError
+from ingest.local_engine import available_cores
 
 LISTENERS = 8
 SECONDS = 60.0

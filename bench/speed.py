@@ -142,7 +142,7 @@ def _in_process(case: str, folder: Path, cores: int = 1) -> dict[str, Any] | Non
 
 def measure(case: str, folder: str) -> None:
     """In the case's own process: print what it measured as one line of JSON, null where it cannot run."""
-    from embeddings.embed import available_cores
+    from ingest.local_engine import available_cores
 
     begin, cores = time.perf_counter(), available_cores()
     kind, _, name = case.partition(":")

@@ -14,10 +14,11 @@ import numpy as np
 
 from bench.result import Result, best_in_turn
 from classifiers.heads import TrainingData
-from classifiers.networks.attention import RECIPES, fit_core
+from classifiers.networks.attention import fit_core
 from classifiers.networks.attention_graph import build_graph
+from classifiers.networks.attention_settings import RECIPES, AttentionSettings
 from classifiers.networks.keras_head import InputScaling
-from classifiers.networks.training import AttentionSettings, train
+from classifiers.networks.training import train
 from embeddings import mapped
 from embeddings.features import features_spec
 
@@ -88,7 +89,7 @@ def _ours(data: TrainingData, recipe: AttentionSettings) -> Callable[[], float]:
     settings = replace(recipe, epochs=1, min_steps=1)
     rows = data.select(np.arange(STEPS * BATCH))
     scaling = InputScaling.of(rows.vectors, rows.mask)
-    graph = build_graph(128, CLASSES, settings, mix_pooled=True)
+    graph = build_graph(128, CLASSES, settings)
 
     def measure() -> float:
         stamps: list[float] = []
@@ -101,7 +102,7 @@ def _ours(data: TrainingData, recipe: AttentionSettings) -> Callable[[], float]:
 
 def _plain(data: TrainingData, recipe: AttentionSettings) -> Callable[[], float]:
     """Seconds a step of the same graph on scaled arrays in memory, in order and not mixed."""
-    graph = build_graph(128, CLASSES, recipe, mix_pooled=True)
+    graph = build_graph(128, CLASSES, recipe)
     rows = data.select(np.arange(STEPS * BATCH))
     x = InputScaling.of(rows.vectors, rows.mask).apply(rows.vectors, rows.mask)
     partner, share = np.arange(BATCH, dtype=np.int32), np.ones((BATCH, 1), np.float32)

@@ -27,7 +27,7 @@ from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
 from ingest.class_sets import ClassSet
 from ingest.errors import EarshotError, FormatError, SpecMismatchError, UsageError
-from ingest.files import atomic_folder, require_writable
+from ingest.files import atomic_folder, require_writable, sha256_of
 from ingest.foreign import checked
 
 FORMAT_VERSION = 1
@@ -243,7 +243,7 @@ def load_bundle(folder: Path, runtime: Runtime = "light") -> Bundle:
 def write_sums(folder: Path) -> None:
     """Write the checksums of a bundle's head, sources and projection."""
     files = sorted(p for p in folder.iterdir() if p.stem == "head" or p.name in (SOURCES_FILE, PCA_FILE))
-    (folder / SUMS_FILE).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in files))
+    (folder / SUMS_FILE).write_text("".join(f"{sha256_of(path)}  {path.name}\n" for path in files))
 
 
 def require_whole(path: Path) -> None:
@@ -255,15 +255,10 @@ def require_whole(path: Path) -> None:
     if not sums.is_file():
         return
     rows = [line.split() for line in sums.read_text(errors="replace").splitlines()]
-    if [_sha256(path), path.name] not in rows and path.name in {row[-1] for row in rows if row}:
+    if [sha256_of(path), path.name] not in rows and path.name in {row[-1] for row in rows if row}:
         raise FormatError(
             f"{path}: is damaged (its checksum is not that of {SUMS_FILE}); copy the whole folder again, or train again"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _require_answer(head: Head, info: BundleInfo) -> None:

@@ -31,8 +31,10 @@ def logit(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """1 / (1 + exp(-x)), without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float64))))
+    """1 / (1 + exp(-x)), without overflow, and exact where it is small."""
+    x = np.asarray(logits, np.float64)
+    e = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
 
 
 def softmax(logits: Floats) -> npt.NDArray[np.float64]:

@@ -10,13 +10,8 @@ import numpy.typing as npt
 from ingest.errors import UsageError
 
 Protocol = Literal["auto", "folds", "cv5", "split", "none"]
-PROTOCOLS: dict[str, str] = {
-    "auto": "the data set's own folds when every row has one, else cv5",
-    "folds": "the data set's own folds",
-    "cv5": "five folds, stratified, grouped by source",
-    "split": "one fifth held out, stratified, grouped by source",
-    "none": "no measure, only the final head",
-}
+"""auto: the data set's own folds when every row has one, else cv5. cv5, split: five folds, and one fifth held out, both
+stratified and grouped by source. none: no measure, only the final head."""
 N_FOLDS = 5
 FEW_SOURCES = 20
 """Of rows without a class: so few are spread over the folds as a class is. Of more, chance gives each fold some."""

@@ -13,7 +13,14 @@ import numpy.typing as npt
 
 from classifiers.background import fit_with_background, has_background
 from classifiers.bundle import Bundle, BundleInfo
-from classifiers.class_sets import (
+from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
+from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
+from classifiers.heads import Progress as HeadProgress
+from classifiers.measures.measured import Measured, PatchEvidence, RowFacts, measure_rows
+from classifiers.measures.metrics import Metrics
+from classifiers.protocol import Protocol, Split, make_splits
+from classifiers.scoring import joined_scores, score_rows
+from classifiers.targets import (
     Targets,
     add_background,
     make_targets,
@@ -22,13 +29,6 @@ from classifiers.class_sets import (
     rows_of_strangers,
     without_rare,
 )
-from classifiers.decision import KEEP, Decision, cross_fitted, fit_decision
-from classifiers.heads import FittedHead, HeadScores, TrainingData, head_row
-from classifiers.heads import Progress as HeadProgress
-from classifiers.measures.measured import Measured, PatchEvidence, RowFacts, measure_rows
-from classifiers.measures.metrics import Metrics
-from classifiers.protocol import Protocol, Split, make_splits
-from classifiers.scoring import joined_scores, score_rows
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet
@@ -40,24 +40,29 @@ Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """What the user chooses.
+class ProblemSettings:
+    """What is to be learned and how that is measured, whichever head learns it.
 
     classes: as `class_sets.resolve_class_set` takes it; None for all labels of the store.
-    head_changes: settings of the head that differ from its row's.
     background: so many rows with none of the classes teach the head what it does not know; ALL_BACKGROUND for all.
     keep: the working point: the share of its classes that the model shall keep when it rejects background.
     min_sources: classes with sounds of fewer sources are left out.
     """
 
     classes: str | None = None
-    head: str = "attention"
     protocol: Protocol = "auto"
     seed: int = 0
-    head_changes: Mapping[str, Any] = field(default_factory=dict)
     background: int = 0
     keep: float = KEEP
     min_sources: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings(ProblemSettings):
+    """The head that learns it, too. head_changes: settings of the head that differ from its row's."""
+
+    head: str = "attention"
+    head_changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Prepared:
     """What a head learns from and how it is measured.
 
     class_set: without the rare classes, of which there were `rare`.
-    used: the rows that the class set can use; `data` holds the same ones.
+    used: the rows that the class set can use; `data` and `facts` are of the same ones.
     """
 
     class_set: ClassSet
@@ -96,11 +101,12 @@ class Prepared:
     targets: Targets
     used: EmbeddingTable
     data: TrainingData
+    facts: RowFacts
     protocol: str
     splits: list[Split]
 
 
-def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -> Prepared:
+def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: ProblemSettings) -> Prepared:
     """Choose rows and splits; the same settings give the same ones for every head.
 
     Raises:
@@ -126,7 +132,7 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: TrainSettings) -
         tuple(c.mids for c in class_set.classes),
     )  # fmt: skip
     rare = len(asked.classes) - len(class_set.classes)
-    return Prepared(class_set, rare, targets, used, data, protocol, splits)
+    return Prepared(class_set, rare, targets, used, data, RowFacts.of(used, class_set), protocol, splits)
 
 
 def train(
@@ -148,18 +154,15 @@ def train(
     """
     head_row(settings.head)
     made = prepare(table, spec, settings)
-    class_set, data, splits = made.class_set, made.data, made.splits
-    measured, decision, folds = _measure_out_of_fold(
-        data, RowFacts.of(made.used, class_set), splits, settings, progress
-    )
-    head = _fit(data, settings, _part(progress, "final head", len(splits), len(splits) + 1))
+    measured, decision, folds = _measure_out_of_fold(made, settings, progress)
+    head = _fit(made.data, settings, part_of(progress, "final head", len(made.splits), len(made.splits) + 1))
     info = BundleInfo(
         spec=spec,
-        class_set=class_set,
+        class_set=made.class_set,
         head=settings.head,
         head_settings=head.settings,
         seed=settings.seed,
-        background=has_background(data),
+        background=has_background(made.data),
         decision=decision,
         protocol=made.protocol,
         folds=folds,
@@ -249,19 +252,20 @@ def _require_rows(table: EmbeddingTable) -> None:
 
 
 def _measure_out_of_fold(
-    data: TrainingData, rows: RowFacts, splits: list[Split], settings: TrainSettings, progress: Progress
+    prepared: Prepared, settings: TrainSettings, progress: Progress
 ) -> tuple[Measured | None, Decision, list[dict[str, Any]]]:
     """Every test row scored by a head that never saw its source; what to decide by, and the measures of each split."""
+    data, splits = prepared.data, prepared.splits
     if not splits:
         return None, Decision.neutral(data.mode, data.targets.shape[1]), []
     parts, evidence, chosen = [], [], []
     for i, split in enumerate(splits):
-        head = _fit(data.select(split.train), settings, _part(progress, split.name, i, len(splits) + 1))
+        head = _fit(data.select(split.train), settings, part_of(progress, split.name, i, len(splits) + 1))
         said, seen = score_rows(head.predict, data.vectors, data.mask, split.test)
         parts.append(said)
         evidence.append(seen)
         chosen.append(head.settings.get("chosen"))
-    made = measure_parts(data, rows, splits, parts, keep=settings.keep, patches=PatchEvidence.joined(evidence))
+    made = measure_parts(prepared, parts, keep=settings.keep, patches=PatchEvidence.joined(evidence))
     folds = [
         {"name": split.name, "n": part.n, "accuracy": part.accuracy, "mAP": part.mAP, "chosen": what}
         for split, part, what in zip(splits, made.folds, chosen, strict=True)
@@ -270,13 +274,7 @@ def _measure_out_of_fold(
 
 
 def measure_parts(
-    data: TrainingData,
-    rows: RowFacts,
-    splits: Sequence[Split],
-    parts: Sequence[HeadScores],
-    *,
-    keep: float = KEEP,
-    patches: PatchEvidence | None = None,
+    made: Prepared, parts: Sequence[HeadScores], *, keep: float, patches: PatchEvidence | None = None
 ) -> OutOfFold:
     """Measure scores of the test rows of all splits, and choose what to decide by.
 
@@ -284,6 +282,7 @@ def measure_parts(
         parts: the scores of each split's test rows, as the heads gave them.
         patches: of all test rows, split after split.
     """
+    data, splits = made.data, made.splits
     tested = np.concatenate([split.test for split in splits])
     truth, said = data.targets[tested], joined_scores(parts)
     fold = np.repeat(np.arange(len(splits)), [len(split.test) for split in splits])
@@ -294,7 +293,7 @@ def measure_parts(
         said,
         calibrated,
         decided,
-        rows=rows.select(tested),
+        rows=made.facts.select(tested),
         class_names=data.class_names,
         mode=data.mode,
         keep=keep,
@@ -315,7 +314,7 @@ def _fit(data: TrainingData, settings: TrainSettings, progress: HeadProgress) ->
     return fit_with_background(settings.head, data, settings.seed, progress, settings.head_changes)
 
 
-def _part(progress: Progress, what: str, index: int, of: int) -> HeadProgress:
+def part_of(progress: Progress, what: str, index: int, of: int) -> HeadProgress:
     """The progress of one fit, as a part of all."""
     return lambda done, total: progress(what, (index + done / total) / of)
 

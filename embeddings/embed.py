@@ -3,7 +3,6 @@
 `embed_shard` does the work and can run anywhere; `embed_on` has workers run it over what is left to do.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -13,13 +12,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from embeddings.encoders import Encoder, EncoderSettings, EncoderSpec, load_encoder
+from embeddings.marks import Mark, pack
 from embeddings.part import PartWriter
 from embeddings.shards import (
     Shard,
     ShardStats,
+    changed_keys,
     clear_unfinished,
+    forget_failures,
     held_keys,
-    newer_keys,
     outdated_keys,
     plan_shards,
     unlisted_keys,
@@ -29,13 +30,9 @@ from embeddings.shards import (
 from embeddings.store import EmbeddingStore
 from embeddings.stream import Embedded, Failure, Finished, WindowReader, encode_items
 from ingest.clip import AudioItem
-from ingest.engine import Here, Workers
+from ingest.engine import Workers
 from ingest.errors import UsageError
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from ingest.local_engine import Here, available_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +70,7 @@ class Summary:
     """What a run did: items = done_before + embedded + len(failures).
 
     outdated: keys of the items that were done before, with other labels, folds or sources than they have now.
-    newer: keys of the items that were done before, and whose files have been written since.
+    changed: keys of the items that were done before, and whose files are others now.
     unlisted: keys of what the store holds of other runs and that is not among the items.
     rows, audio_s, seconds, silent: of this run: rows added, their duration, wall-clock time, keys of the items that
         hold a window of digital silence.
@@ -88,7 +85,7 @@ class Summary:
     audio_s: float
     seconds: float
     outdated: tuple[str, ...] = ()
-    newer: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
 
     @property
@@ -107,12 +104,13 @@ def embed(
     store: EmbeddingStore,
     settings: EmbedSettings | None = None,
     *,
+    audio: str = "",
     progress: Callable[[Progress], None] = lambda _: None,
     read: WindowReader | None = None,
 ) -> Summary:
     """`embed_on` this process, with an encoder that is loaded already."""
     with Here().workers(lambda: encoder) as workers:
-        return embed_on(workers, items, store, settings, progress=progress, read=read)
+        return embed_on(workers, items, store, settings, audio=audio, progress=progress, read=read)
 
 
 def embed_on(
@@ -121,6 +119,7 @@ def embed_on(
     store: EmbeddingStore,
     settings: EmbedSettings | None = None,
     *,
+    audio: str = "",
     progress: Callable[[Progress], None] = lambda _: None,
     read: WindowReader | None = None,
 ) -> Summary:
@@ -130,6 +129,8 @@ def embed_on(
 
     Args:
         workers: have each loaded the store's encoder; must reach the store and the audio as this process does.
+        audio: what the items are all of, e.g. a folder: failures of what was in it and no longer is are forgotten. ""
+            for what is no whole.
         progress: called in this thread at the start and whenever there is something new; must be quick.
         read: how files become windows, a module's own function; `ingest.audio.read_windows` by default.
     Raises:
@@ -141,7 +142,7 @@ def embed_on(
     settings = settings or EmbedSettings()
     _refuse_duplicates(items)
     with store.lock():
-        finished = clear_unfinished(store)
+        finished = forget_failures(store, items, clear_unfinished(store), audio)
         shards = plan_shards(
             items,
             held_keys(store, finished),
@@ -152,10 +153,11 @@ def embed_on(
         done_before = len(items) - sum(len(shard.items) for shard in shards)
         outdated = outdated_keys(store, items) if done_before else set()
         meter = _Meter(done_before, len(items), progress)
-        tasks = [ShardTask(shard, store, settings, read) for shard in shards]
+        tasks = [ShardTask(shard, store, settings, audio, read) for shard in shards]
         results = dict(meter.finished(i, stats) for i, stats in workers.run(do_shard, tasks, meter))
         stats = [results[i] for i in range(len(shards))]
         write_failures(store)
+        changed = changed_keys(store, items, finished, readers=settings.workers)
     return Summary(
         items=len(items),
         done_before=done_before,
@@ -166,7 +168,7 @@ def embed_on(
         audio_s=sum(shard.audio_s for shard in stats),
         seconds=time.monotonic() - begin,
         outdated=tuple(sorted(outdated)),
-        newer=tuple(sorted(newer_keys(items, finished))),
+        changed=tuple(sorted(changed)),
         unlisted=tuple(sorted(unlisted_keys(items, finished))),
     )
 
@@ -200,6 +202,7 @@ class ShardTask:
     shard: Shard
     store: EmbeddingStore
     settings: EmbedSettings
+    audio: str = ""
     read: WindowReader | None = None
 
 
@@ -213,7 +216,7 @@ class ShardProgress:
 
 def do_shard(encoder: Encoder, task: ShardTask) -> Generator[ShardProgress, None, ShardStats]:
     """The shard function for an engine: what a worker does."""
-    return (yield from embed_shard(task.shard, encoder, task.store, task.settings, read=task.read))
+    return (yield from embed_shard(task.shard, encoder, task.store, task.settings, audio=task.audio, read=task.read))
 
 
 def embed_shard(
@@ -222,6 +225,7 @@ def embed_shard(
     store: EmbeddingStore,
     settings: EmbedSettings,
     *,
+    audio: str = "",
     read: WindowReader | None = None,
 ) -> Generator[ShardProgress, None, ShardStats]:
     """The shard function: its items become one part of the store, then the stats that mark it done.
@@ -251,6 +255,8 @@ def embed_shard(
         audio_s=outcome.audio_s,
         seconds=time.monotonic() - begin,
         ended_at=time.time(),
+        audio=audio,
+        marks=pack(outcome.marks),
     )
     write_stats(store, stats)
     return stats
@@ -264,6 +270,7 @@ class _Outcome:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.marks: list[Mark] = []
         self.failures: list[Failure] = []
         self.silent: list[str] = []
         self.audio_s = 0.0
@@ -287,6 +294,7 @@ class _Outcome:
             self.failures.append(event.failure)
         else:
             self.done.append(event.item.key)
+            self.marks.append(event.mark)
             self.silent += [event.item.key] * self._item_silent
             self.audio_s += self._item_s
         self._begin_item(mark=writer.rows)

@@ -88,33 +88,23 @@ def export_parquet(store: EmbeddingStore, out: Path) -> Exported:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from embeddings.columns import nested_lists, numbers, optional_integers, string_lists, strings
+    from embeddings.columns import nested_lists
+    from embeddings.part import SCHEMA, RowColumns
 
     value = pa.from_numpy_dtype(np.dtype(store.spec.dtype))
+    plain = [field for field in SCHEMA if field.name not in ("n_patches", "vectors")]
     schema = pa.schema(
-        {
-            "key": pa.string(),
-            "source": pa.string(),
-            "path": pa.string(),
-            "start_s": pa.float64(),
-            "end_s": pa.float64(),
-            "mids": pa.list_(pa.string()),
-            "fold": pa.int32(),
-            "vectors": pa.list_(pa.list_(value)),
-        },
-        metadata={"earshot.spec": _spec_json(store.spec)},
+        [*plain, ("vectors", pa.list_(pa.list_(value)))], metadata={"earshot.spec": _spec_json(store.spec)}
     )
     rows = 0
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for table in store.tables():
-            columns = [
-                *(strings(column) for column in (table.keys, table.sources, table.paths)),
-                *(numbers(column, np.float64) for column in (table.start_s, table.end_s)),
-                string_lists(table.mids),
-                optional_integers([None if fold < 0 else fold for fold in table.folds.tolist()]),
-                nested_lists(table.vectors[table.mask], table.n_patches),
-            ]
-            writer.write_table(pa.table(columns, schema=schema))
+            folds = [None if fold < 0 else fold for fold in table.folds.tolist()]
+            columns = RowColumns(
+                table.keys, table.sources, table.paths, table.start_s, table.end_s, table.mids, folds, table.n_patches
+            ).to_arrow()[: len(plain)]
+            vectors = nested_lists(table.vectors[table.mask], table.n_patches)
+            writer.write_table(pa.table([*columns, vectors], schema=schema))
             rows += len(table)
     return Exported(rows, 1)
 

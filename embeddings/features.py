@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from embeddings.encoders import ENCODERS, EncoderSpec
+from embeddings.part import RowColumns
 from embeddings.store import EmbeddingStore
 from ingest.errors import FormatError, UsageError
 from ingest.tfrecord import SegmentFeatures
@@ -48,7 +49,7 @@ def store_features(features: Iterable[SegmentFeatures], out: Path, part_name: st
             seen.update(keys)
             if len(seen) < rows + len(keys):
                 raise FormatError(f"{out}: a record of the features stands there twice; name each file once")
-            writer.append_columns(
+            columns = RowColumns(
                 keys=keys,
                 sources=[segment.youtube_id for segment in segments],
                 paths=[""] * len(batch),
@@ -57,8 +58,8 @@ def store_features(features: Iterable[SegmentFeatures], out: Path, part_name: st
                 mids=[segment.mids for segment in segments],
                 folds=[None] * len(batch),
                 n_patches=np.array([len(row.vectors) for row in batch]),
-                vectors=np.concatenate([row.vectors for row in batch]),
             )
+            writer.append_columns(columns, np.concatenate([row.vectors for row in batch]))
             rows += len(batch)
     return rows
 

@@ -19,6 +19,7 @@ from embeddings.logmel import PATCH_SAMPLES
 from embeddings.tf import import_tensorflow
 from ingest.clip import Waveform
 from ingest.errors import WeightsError
+from ingest.files import sha256_of
 
 
 class HubEncoder:
@@ -96,6 +97,5 @@ def _identity(handle: str) -> str:
     digest = hashlib.sha256()
     for path in sorted([folder / "saved_model.pb", *folder.glob("variables/*")]):
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()

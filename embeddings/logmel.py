@@ -21,6 +21,8 @@ HOP = 160
 FFT = 512
 BANDS = 64
 LOW_HZ, HIGH_HZ = 125.0, 7_500.0
+VGGISH_OFFSET, YAMNET_OFFSET = 0.01, 0.001
+"""Added before the logarithm, which keeps silence finite. With YAMNet's, ten times as much of what is quiet is left."""
 PATCH_FRAMES = 96
 PATCH_SAMPLES = WINDOW + (PATCH_FRAMES - 1) * HOP
 """15,600: what one patch needs. Shorter waveforms are padded to it."""
@@ -37,7 +39,7 @@ def log_mel(waveform: Waveform, *, log_offset: float) -> LogMel:
 
     Args:
         waveform: float32 [samples] at 16 kHz, in [-1, 1]. May be empty.
-        log_offset: added before the logarithm, which keeps silence finite: 0.01 for VGGish, 0.001 for YAMNet.
+        log_offset: VGGISH_OFFSET or YAMNET_OFFSET.
     Returns:
         float32 [frames, 64]; 10.000 s gives 998 frames, fewer than 400 samples give none.
     """
@@ -85,6 +87,11 @@ def log_mel_patches(waveform: Waveform, *, log_offset: float, hop_frames: int) -
     return cut_patches(log_mel(waveform, log_offset=log_offset), hop_frames=hop_frames)
 
 
+def mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Frequencies on HTK's mel scale."""
+    return np.asarray(1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0))
+
+
 @cache
 def _hann() -> Waveform:
     """Periodic, not symmetric: as `tf.signal` and the reference have it."""
@@ -93,11 +100,7 @@ def _hann() -> Waveform:
 
 @cache
 def _mel_matrix() -> tuple[slice, LogMel]:
-    """The FFT bins that some band uses, and the weights float32 [those bins, 64] of triangles in HTK mel."""
-
-    def mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
-
+    """The FFT bins that some band uses, and the weights float32 [those bins, 64] of triangles in mel."""
     centre = mel(np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT)[:, None]
     edges = np.linspace(mel(LOW_HZ), mel(HIGH_HZ), BANDS + 2)
     rising = (centre - edges[:-2]) / np.diff(edges)[:-1]

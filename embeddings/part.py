@@ -1,6 +1,7 @@
 """Touches the disk: one Parquet file of a store, written in bounded memory and read without copies."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,43 @@ def stored_dtype(spec: EncoderSpec) -> np.dtype[Any]:
     return np.dtype(spec.dtype).newbyteorder("<")
 
 
+@dataclass(frozen=True, slots=True)
+class RowColumns:
+    """n rows, all but their vectors; as in `Embedding`. n_patches: integer [n], patches of each row, at least 1."""
+
+    keys: Sequence[str]
+    sources: Sequence[str]
+    paths: Sequence[str]
+    start_s: Sequence[float] | npt.NDArray[np.floating]
+    end_s: Sequence[float] | npt.NDArray[np.floating]
+    mids: Sequence[Sequence[str]]
+    folds: Sequence[int | None]
+    n_patches: npt.NDArray[np.integer]
+
+    @classmethod
+    def of(cls, rows: Sequence[Embedding]) -> "RowColumns":
+        return cls(
+            keys=[row.key for row in rows],
+            sources=[row.source for row in rows],
+            paths=[row.path for row in rows],
+            start_s=[row.start_s for row in rows],
+            end_s=[row.end_s for row in rows],
+            mids=[row.mids for row in rows],
+            folds=[row.fold for row in rows],
+            n_patches=np.array([len(row.vectors) for row in rows]),
+        )
+
+    def to_arrow(self) -> list[Any]:
+        """The columns of SCHEMA before `vectors`."""
+        return [
+            *(strings(column) for column in (self.keys, self.sources, self.paths)),
+            *(numbers(column, np.float64) for column in (self.start_s, self.end_s)),
+            string_lists(self.mids),
+            optional_integers(self.folds),
+            numbers(self.n_patches, np.int32),
+        ]
+
+
 class PartWriter:
     """Appends rows to one Parquet file; holds at most one row group in memory. Not thread-safe.
 
@@ -77,58 +115,36 @@ class PartWriter:
         if self._pending_bytes >= self._row_group_bytes:
             self._flush()
 
-    def append_columns(
-        self,
-        *,
-        keys: Sequence[str],
-        sources: Sequence[str],
-        paths: Sequence[str],
-        start_s: Sequence[float] | npt.NDArray[np.floating],
-        end_s: Sequence[float] | npt.NDArray[np.floating],
-        mids: Sequence[Sequence[str]],
-        folds: Sequence[int | None],
-        n_patches: npt.NDArray[np.integer],
-        vectors: Vectors,
-    ) -> None:
+    def append_columns(self, columns: RowColumns, vectors: Vectors) -> None:
         """Add n rows at once, without a Python object a row for the vectors.
 
         Args:
-            n_patches: integer [n], patches of each row, at least 1.
             vectors: [sum(n_patches), dim] in the spec's dtype: the rows' patches one after another.
         Raises:
             FormatError: vectors of another dtype or dim than the spec's, a row without patches, or a sum that is
                 not the number of vectors.
         """
         self._flush()
-        n_patches = np.asarray(n_patches)
-        if not len(keys):
+        n, n_patches = len(columns.keys), columns.n_patches
+        if not n:
             return
-        self._check(f"{keys[0]} and {len(keys) - 1} more", vectors)
+        self._check(f"{columns.keys[0]} and {n - 1} more", vectors)
         if n_patches.min() < 1 or n_patches.sum() != len(vectors):
             raise FormatError(
                 f"n_patches must be at least 1 and sum to {len(vectors)} vectors, "
                 f"got a minimum of {n_patches.min()} and a sum of {n_patches.sum()}; count the patches of each row"
             )
-        columns = _columns(
-            keys=keys,
-            sources=sources,
-            paths=paths,
-            start_s=start_s,
-            end_s=end_s,
-            mids=mids,
-            folds=folds,
-            n_patches=n_patches,
-        )
+        small = columns.to_arrow()
         ends = np.cumsum(n_patches)
         patches_a_group = max(1, self._row_group_bytes // (self._spec.dim * self._dtype.itemsize))
         begin = 0
-        while begin < len(keys):
+        while begin < n:
             first = int(ends[begin] - n_patches[begin])
             end = max(begin + 1, int(np.searchsorted(ends, first + patches_a_group, side="right")))
             binary = binary_rows(
                 vectors[first : int(ends[end - 1])].astype(self._dtype, copy=False), n_patches[begin:end]
             )
-            self._write([*(column.slice(begin, end - begin) for column in columns), binary])
+            self._write([*(column.slice(begin, end - begin) for column in small), binary])
             begin = end
 
     def rollback(self, mark: int) -> None:
@@ -169,19 +185,9 @@ class PartWriter:
         rows, self._pending, self._pending_bytes = self._pending, [], 0
         if not rows:
             return
-        n_patches = np.array([len(row.vectors) for row in rows], np.int32)
         vectors = np.concatenate([row.vectors for row in rows]).astype(self._dtype, copy=False)
-        columns = _columns(
-            keys=[row.key for row in rows],
-            sources=[row.source for row in rows],
-            paths=[row.path for row in rows],
-            start_s=[row.start_s for row in rows],
-            end_s=[row.end_s for row in rows],
-            mids=[row.mids for row in rows],
-            folds=[row.fold for row in rows],
-            n_patches=n_patches,
-        )
-        self._write([*columns, binary_rows(vectors, n_patches)])
+        columns = RowColumns.of(rows)
+        self._write([*columns.to_arrow(), binary_rows(vectors, columns.n_patches)])
 
     def _write(self, columns: list[Any]) -> None:
         table = pa.table(columns, schema=SCHEMA)
@@ -243,27 +249,6 @@ def _open_writer(path: Path) -> Any:
 
 def _leaf_names() -> list[str]:
     return ["mids.list.element" if name == "mids" else name for name in SCHEMA.names]
-
-
-def _columns(
-    *,
-    keys: Sequence[str],
-    sources: Sequence[str],
-    paths: Sequence[str],
-    start_s: Sequence[float] | npt.NDArray[np.floating],
-    end_s: Sequence[float] | npt.NDArray[np.floating],
-    mids: Sequence[Sequence[str]],
-    folds: Sequence[int | None],
-    n_patches: npt.NDArray[np.integer],
-) -> list[Any]:
-    """The schema's columns, all but the vectors."""
-    return [
-        *(strings(column) for column in (keys, sources, paths)),
-        *(numbers(column, np.float64) for column in (start_s, end_s)),
-        string_lists(mids),
-        optional_integers(folds),
-        numbers(n_patches, np.int32),
-    ]
 
 
 def _without_rows(path: Path, dropped: list[tuple[int, int]]) -> None:

@@ -3,19 +3,18 @@
 matplotlib takes a second to import, so it is imported when a picture is drawn.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from embeddings.handcrafted import CHROMAS, HOP, MFCCS, SAMPLE_RATE, frame_features
-from embeddings.logmel import HIGH_HZ, LOW_HZ, WINDOW
+from embeddings.logmel import HIGH_HZ, LOW_HZ, WINDOW, mel
 from embeddings.logmel import HOP as MEL_HOP
 from embeddings.spectrogram import log_mel_frames
 from ingest.clip import Waveform
 
 SIZE_INCHES = (9.0, 10.0)
-MOST_LETTERS = 90
-"""Of a title, which would else run out of the picture."""
 SHORTEST = SAMPLE_RATE // 10
 """Samples. What is shorter has no frame to show; it is drawn with silence behind it."""
 INK, SOFT, GRID = "#24303c", "#5b6b7a", "#d9e0e6"
@@ -36,13 +35,14 @@ STYLE = {
 }
 
 
-def draw_features(waveform: Waveform, title: str, start_s: float = 0.0) -> Any:
+def draw_features(waveform: Waveform, title: str, start_s: float = 0.0, families: Sequence[str] = ()) -> Any:
     """Waveform, log-mel, MFCC, chroma and spectral shape, one under the other on one time axis.
 
     Args:
         waveform: float32 [samples] at 16 kHz, at least one.
-        title: any text, on one line.
+        title: any text, on one line; `embeddings.lettering` makes one of the name of any file.
         start_s: where it begins in its file, for the axis.
+        families: fonts of the title, matplotlib's own by default.
     Returns:
         matplotlib.figure.Figure, of no window and no global state: `figure.savefig(path)` writes it.
     """
@@ -55,7 +55,8 @@ def draw_features(waveform: Waveform, title: str, start_s: float = 0.0) -> Any:
     with matplotlib.rc_context(STYLE):
         figure = Figure(SIZE_INCHES, dpi=120, layout="constrained")
         axes = figure.subplots(5, 1, sharex=True, height_ratios=(1, 2, 1.6, 1.6, 1.8))
-        figure.suptitle(_on_one_line(title), x=0.01, ha="left", fontsize=10, color=INK, parse_math=False)
+        own = {"family": list(families)} if families else {}
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK, parse_math=False, **own)
         _draw_waveform(axes[0], waveform, start_s)
         axes[0].set_title(f"tempo, if it has one: {tempo_bpm:.0f} a minute", loc="right", color=SOFT)
         mel = log_mel_frames(waveform)
@@ -77,13 +78,6 @@ def _span_s(start_s: float, frames: int, hop: int, first: int) -> tuple[float, f
     """Where `frames` columns begin and end on the axis, the first of which is centred on sample `first`."""
     begin_s = start_s + (first - hop / 2) / SAMPLE_RATE
     return begin_s, begin_s + frames * hop / SAMPLE_RATE
-
-
-def _on_one_line(title: str) -> str:
-    """What can be drawn of a title, which may be the name of any file; of a long one the beginning and the end."""
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in title)
-    half = MOST_LETTERS // 2
-    return shown if len(shown) <= MOST_LETTERS else f"{shown[:half]} … {shown[-half:]}"
 
 
 def _draw_waveform(axis: Any, waveform: Waveform, start_s: float) -> None:
@@ -121,8 +115,8 @@ def _draw_image(
 
 def _label_mel(axis: Any, bands: int) -> None:
     hz = np.array([250, 500, 1000, 2000, 4000])
-    mel = 1127 * np.log1p(np.array([LOW_HZ, HIGH_HZ, *hz]) / 700)
-    places = (mel[2:] - mel[0]) / (mel[1] - mel[0]) * (bands + 1) - 0.5
+    low, high, *marks = mel([LOW_HZ, HIGH_HZ, *hz])
+    places = (np.array(marks) - low) / (high - low) * (bands + 1) - 0.5
     axis.set_yticks(places, [f"{f:,} Hz" for f in hz])
 
 

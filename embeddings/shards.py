@@ -8,18 +8,20 @@ it done: a part without one was interrupted and is made again.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from embeddings.columns import strings
 from embeddings.embedding import item_key
+from embeddings.marks import UNKNOWN, differs, glance, mark_of, needs_reading, pack, unpack
 from embeddings.store import EmbeddingStore
 from embeddings.stream import Failure
 from ingest.clip import AudioItem
 from ingest.errors import FormatError
-from ingest.folder import file_bytes, modified_s
+from ingest.folder import file_bytes
 from ingest.foreign import checked
 
 PREFIX = "audio-"
@@ -45,6 +47,8 @@ class ShardStats:
     rows: windows in the part; no part is kept for none.
     audio_s: duration of those windows.
     seconds: wall-clock time. ended_at: in seconds since 1970.
+    audio: what was embedded as a whole, e.g. a folder; "" where nobody said.
+    marks: of the files that are done, packed; "" in the stores of earlier versions.
     """
 
     name: str
@@ -55,6 +59,8 @@ class ShardStats:
     audio_s: float
     seconds: float
     ended_at: float = 0.0
+    audio: str = ""
+    marks: str = ""
 
 
 def write_stats(store: EmbeddingStore, stats: ShardStats) -> None:
@@ -106,10 +112,50 @@ def outdated_keys(store: EmbeddingStore, items: Iterable[AudioItem]) -> set[str]
     }
 
 
-def newer_keys(items: Iterable[AudioItem], finished: Sequence[ShardStats]) -> set[str]:
-    """Keys of the items whose file was written after its rows: perhaps it is another sound by now."""
-    done_at = {key: stats.ended_at for stats in finished for key in stats.done if stats.ended_at}
-    return {item.key for item in items if item.key in done_at and modified_s(item.path) > done_at[item.key]}
+def changed_keys(
+    store: EmbeddingStore, items: Iterable[AudioItem], finished: Sequence[ShardStats], *, readers: int
+) -> set[str]:
+    """Keys of the items whose file is not the one that was embedded.
+
+    Files of the old size that were written since are read, once: when they are the same, their marks are told so.
+    """
+    paths = {item.key: item.path for item in items}
+    changed = set[str]()
+    with ThreadPoolExecutor(readers) as pool:
+        for stats in finished:
+            now = [glance(paths[key]) if key in paths else UNKNOWN for key in stats.done]
+            if not stats.marks:  # of an earlier version, which the clock must do for
+                late_ns = stats.ended_at * 1e9 or math.inf
+                changed |= {key for key, mark in zip(stats.done, now, strict=True) if mark.written_ns > late_ns}
+                continue
+            then = unpack(stats.marks)
+            read = [i for i in range(len(now)) if needs_reading(now[i], then[i])]
+            for i, mark in zip(read, pool.map(mark_of, [paths[stats.done[i]] for i in read]), strict=True):
+                now[i] = mark
+            changed |= {stats.done[i] for i in range(len(now)) if differs(now[i], then[i])}
+            same = {i: now[i] for i in read if now[i].size and not differs(now[i], then[i])}
+            if same:
+                write_stats(store, replace(stats, marks=pack(same.get(i, mark) for i, mark in enumerate(then))))
+    return changed
+
+
+def forget_failures(
+    store: EmbeddingStore, items: Iterable[AudioItem], finished: Sequence[ShardStats], audio: str
+) -> list[ShardStats]:
+    """The stats without failures of what was in `audio` and is no longer among its items; "" for nothing."""
+    gone = {failure.key for stats in finished if stats.audio == audio != "" for failure in stats.failures}
+    gone.difference_update(item.key for item in items)
+    left = []
+    for stats in finished:
+        kept = tuple(failure for failure in stats.failures if failure.key not in gone or stats.audio != audio)
+        if kept == stats.failures:
+            left.append(stats)
+        elif kept or stats.done:
+            left.append(replace(stats, failures=kept))
+            write_stats(store, left[-1])
+        else:
+            store.folder.delete(_stats_name(stats.name))
+    return left
 
 
 def unlisted_keys(items: Iterable[AudioItem], finished: Sequence[ShardStats]) -> set[str]:
@@ -205,6 +251,8 @@ def _read_stats(store: EmbeddingStore, file: str) -> ShardStats:
         stats = checked(ShardStats(failures=failures, done=done, silent=silent, **data))
         if file != _stats_name(stats.name) or stats.rows < 0:
             raise ValueError(f"name is {stats.name!r:.80}, rows is {stats.rows}")
+        if stats.marks and len(unpack(stats.marks)) != len(stats.done):
+            raise ValueError(f"{len(stats.done)} files are done, and as many marks must be there")
         return stats
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(

@@ -14,11 +14,9 @@ from scipy.fft import dct
 
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderRow, EncoderSettings, EncoderSpec
-from embeddings.logmel import WINDOW, LogMel, log_mel
+from embeddings.logmel import WINDOW, YAMNET_OFFSET, LogMel, log_mel
 from ingest.clip import Waveform
 
-LOG_OFFSET = 0.001
-"""YAMNet's: ten times as much of what is quiet is left to see as with VGGish's 0.01."""
 MFCCS = 20
 DELTA_REACH = 2
 """Frames to each side that a delta is fitted to."""
@@ -48,13 +46,19 @@ def log_mel_frames(waveform: Waveform) -> LogMel:
     """
     if len(waveform) < WINDOW:
         waveform = np.pad(waveform, (0, WINDOW - len(waveform)))
-    return log_mel(waveform, log_offset=LOG_OFFSET)
+    return log_mel(waveform, log_offset=YAMNET_OFFSET)
 
 
 def mfcc_frames(waveform: Waveform) -> LogMel:
     """Float32 [samples] at 16 kHz -> float32 [frames, 40]: 20 cepstral coefficients, then their deltas a frame."""
-    cepstra = dct(log_mel_frames(waveform), type=2, norm="ortho", axis=1)[:, :MFCCS]
-    return np.concatenate([cepstra, deltas(cepstra)], axis=1)
+    coefficients = cepstra(log_mel_frames(waveform))
+    return np.concatenate([coefficients, deltas(coefficients)], axis=1)
+
+
+def cepstra(log_mels: LogMel) -> LogMel:
+    """Mel-frequency cepstral coefficients float32 [frames, 20]: the orthonormal DCT-II of each log-mel frame."""
+    coefficients: LogMel = dct(log_mels, type=2, norm="ortho", axis=1)[:, :MFCCS]
+    return coefficients
 
 
 def deltas(frames: LogMel) -> LogMel:

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from embeddings.embedding import Embedding, Vectors, window_key
 from embeddings.encoders import Encoder, EncoderSpec
+from embeddings.marks import UNKNOWN, Mark, mark_of
 from ingest.clip import AudioItem, Clip
 from ingest.errors import AudioError, EarshotError
 
@@ -56,10 +57,14 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """All windows of an item have been handed out; `failure` when the file broke on the way."""
+    """All windows of an item have been handed out; `failure` when the file broke on the way.
+
+    mark: of the file as it was before it was read.
+    """
 
     item: AudioItem
     failure: Failure | None
+    mark: Mark = UNKNOWN
 
 
 def encode_items(
@@ -142,6 +147,7 @@ class _File:
     def __init__(self, item: AudioItem) -> None:
         self._item = item
         self._windows: Iterator[Clip] | None = None
+        self._mark = UNKNOWN
         self.ready: deque[_Window | Finished | EarshotError] = deque()
         self.busy = self.ended = False
 
@@ -151,9 +157,10 @@ class _File:
         form: dict[str, Any] = {"sample_rate": spec.sample_rate, "window_s": spec.window_s, "resampler": spec.resampler}
         try:
             if self._windows is None:
+                self._mark = mark_of(item.path)
                 self._windows = read(item.path, key=item.key, **form)
             clip = next(self._windows, None)
-            return _Window(item, clip, clip.is_silent) if clip else Finished(item, None)
+            return _Window(item, clip, clip.is_silent) if clip else Finished(item, None, self._mark)
         except AudioError as error:
             return Finished(item, Failure(item.key, str(item.path), error.kind, error.rule, error.remedy))
         except EarshotError as error:

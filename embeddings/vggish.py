@@ -14,7 +14,7 @@ from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderRow, EncoderSettings, EncoderSpec
 from embeddings.gpu import CPU_BATCH, require_bfloat16, vggish_batch
 from embeddings.litert import LiteRtModel, converted_model
-from embeddings.logmel import FRAMES_PER_S, Patches, log_mel_patches
+from embeddings.logmel import FRAMES_PER_S, VGGISH_OFFSET, Patches, log_mel_patches
 from embeddings.pca import Pca, load_pca
 from embeddings.tf import seen_gpus
 from embeddings.vggish_model import DIM, Floats, VggishGraph, quick, read_checkpoint
@@ -23,7 +23,6 @@ from ingest.clip import Waveform
 
 CHECKPOINT_NAME = "vggish_model.ckpt"
 PCA_NAME = "vggish_pca_params.npz"
-LOG_OFFSET = 0.01
 INT8_VERSION = 1  # of what vggish_model converts
 
 LITERT_BATCH = 8
@@ -52,7 +51,7 @@ class Vggish:
 
     def patches(self, waveform: Waveform) -> Patches:
         """Float32 [samples] at 16 kHz -> log-mel patches float32 [n, 96, 64], n >= 1."""
-        return log_mel_patches(waveform, log_offset=LOG_OFFSET, hop_frames=self._hop_frames)
+        return log_mel_patches(waveform, log_offset=VGGISH_OFFSET, hop_frames=self._hop_frames)
 
     def encode_patches(self, patches: Patches) -> Vectors:
         """Log-mel patches [n, 96, 64] -> vectors [n, 128] of the spec's dtype, about `batch_patches` at once.

@@ -20,7 +20,7 @@ from embeddings.logmel import BANDS, PATCH_FRAMES, Patches
 from embeddings.tf import function_to_litert, import_tensorflow
 from embeddings.winograd import convolution, transformed
 from ingest.errors import WeightsError
-from ingest.files import atomic_path
+from ingest.files import write_whole
 
 DIM = 128
 
@@ -148,9 +148,7 @@ def convert(checkpoint: Path, model_path: Path) -> None:
     Weights are int8 with a scale for each filter; so are, with a scale for each patch, what goes into a layer while it
     works. Sums are exact, biases float32.
     """
-    content = int8_model(read_checkpoint(checkpoint))
-    with atomic_path(model_path) as temporary:
-        temporary.write_bytes(content)
+    write_whole(model_path, int8_model(read_checkpoint(checkpoint)))
 
 
 def int8_model(weights: Weights) -> bytes:

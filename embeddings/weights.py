@@ -8,14 +8,15 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
-from ingest.download import Progress, download, sha256_of
+from ingest.download import Progress, download
 from ingest.errors import DownloadError, UsageError, WeightsError
-from ingest.files import atomic_path
+from ingest.files import sha256_of, write_whole
 
 log = logging.getLogger("earshot.weights")
 
@@ -146,12 +147,8 @@ def cached_sha256(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no memo, or half of one: it is only a memo
     sha256 = sha256_of(path)
-    try:
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(memo) as temporary:
-            temporary.write_text(json.dumps({"file": stamp, "sha256": sha256}))
-    except OSError:
-        pass  # a home without a writable cache: hashed anew at each start
+    with suppress(OSError):  # a home without a writable cache: hashed anew at each start
+        write_whole(memo, json.dumps({"file": stamp, "sha256": sha256}))
     return sha256
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from embeddings.embedding import Vectors
 from embeddings.encoders import ENCODERS, EncoderRow, EncoderSettings, EncoderSpec
 from embeddings.litert import Floats, LiteRtModel, converted_model
-from embeddings.logmel import FRAMES_PER_S, Patches, log_mel_patches
+from embeddings.logmel import FRAMES_PER_S, YAMNET_OFFSET, Patches, log_mel_patches
 from embeddings.pca import Pca, load_pca
 from embeddings.weights import cached_sha256, find_weights
 from embeddings.yamnet_model import CLASSES, DIM
@@ -24,7 +24,6 @@ from ingest.errors import UsageError
 WEIGHTS_NAME = "yamnet.h5"
 PCA_NAME = "pca"
 """The projection's key in `EncoderSpec.weights`."""
-LOG_OFFSET = 0.001
 DEFINITION_VERSION = 1  # of what yamnet_model converts
 PATCHES_AT_ONCE = 20
 """A window of ten seconds has 19. Most of the 15 MB of weights leave the cache between calls, so that large ones are a
@@ -48,7 +47,7 @@ class Yamnet:
 
     def patches(self, waveform: Waveform) -> Patches:
         """Float32 [samples] at 16 kHz -> log-mel patches float32 [n, 96, 64], n >= 1."""
-        return log_mel_patches(waveform, log_offset=LOG_OFFSET, hop_frames=self._hop_frames)
+        return log_mel_patches(waveform, log_offset=YAMNET_OFFSET, hop_frames=self._hop_frames)
 
     def encode_patches(self, patches: Patches) -> Vectors:
         """Log-mel patches [n, 96, 64] -> vectors [n, dim] of the spec's dtype."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from embeddings.logmel import BANDS, PATCH_FRAMES
 from embeddings.tf import import_keras, to_litert
 from ingest.errors import WeightsError
-from ingest.files import atomic_path
+from ingest.files import write_whole
 
 CLASSES = 521
 DIM = 1024
@@ -108,9 +108,7 @@ def convert(weights: Path, model_path: Path) -> None:
 
     One patch, because that is what is fastest: its activations stay in the cache (0.7 ms against 1.5 ms in batches).
     """
-    content = to_litert(load_yamnet(weights))
-    with atomic_path(model_path) as temporary:
-        temporary.write_bytes(content)
+    write_whole(model_path, to_litert(load_yamnet(weights)))
 
 
 def _text(name: bytes | str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ingest.errors import UsageError
+from ingest.object_lock import held
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -115,8 +116,6 @@ class ArrowFolder:
             filesystem.delete_file(f"{path}/{name}")
 
     def lock(self) -> AbstractContextManager[None]:
-        from ingest.object_lock import held
-
         return held(self)
 
     def beside(self, suffix: str) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingest.files import atomic_path
+from ingest.files import atomic_path, write_whole
 from ingest.labels import display_name
 from ingest.ledger import Ledger, Row, State, telling_damage
 from ingest.manifest import MANIFEST
@@ -195,8 +195,7 @@ def markdown(survey: Availability, title: str) -> str:
 
 
 def write_report(survey: Availability, folder: Path, title: str) -> Path:
-    with atomic_path(folder / REPORT) as temporary:
-        temporary.write_text(markdown(survey, title), encoding="utf-8")
+    write_whole(folder / REPORT, markdown(survey, title))
     return folder / REPORT
 
 

@@ -1,12 +1,12 @@
 """Touches network and disk: a published file, resumed where it stopped, checked before it gets its name."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ingest.errors import DownloadError
+from ingest.files import sha256_of
 
 CHUNK_BYTES = 1 << 16  # a connection that breaks loses less than one chunk
 
@@ -46,12 +46,6 @@ def download(
     except OSError as error:  # requests' exceptions are OSErrors
         raise DownloadError(path, url, _reason(error)) from error
     return actual
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, read now."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _gather(url: str, part: Path, *, size: int | None, resume: bool, timeout_s: float, progress: Progress) -> None:

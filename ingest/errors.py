@@ -2,6 +2,7 @@
 
 EarshotError                    something expected went wrong; str(error) is one line with the remedy (exit 1)
 ├── UsageError                  the user's mistake: an argument, a path, a combination (exit 2)
+│   └── SpecMismatchError       what is named was not made alike: rows, stores or models of different encoders
 ├── AudioError                  one file cannot become a waveform; a batch goes on without it
 │   ├── MissingAudioError       not there, or vanished during the run
 │   ├── UnreadableAudioError    there, but the system does not let us read it
@@ -13,7 +14,6 @@ EarshotError                    something expected went wrong; str(error) is one
 ├── DownloadError               a published file could not be had whole; what came of it is kept
 ├── WeightsError                weights are missing, unreachable or do not fit
 ├── EngineError                 the workers died, or nothing was heard of them for too long; the work can go on
-├── SpecMismatchError           rows, stores or bundles made by different encoders would be mixed
 └── FormatError                 a file of ours or of AudioSet's is not what it should be
 
 Foreign exceptions are translated once, where they enter, with `raise ... from`.
@@ -55,6 +55,9 @@ class UsageError(EarshotError):
     """The user's mistake; the message names the argument, the rule, the value seen and the remedy."""
 
     exit_code = 2
+
+
+class SpecMismatchError(UsageError): ...
 
 
 class AudioError(EarshotError):
@@ -113,9 +116,6 @@ class WeightsError(EarshotError): ...
 
 
 class EngineError(EarshotError): ...
-
-
-class SpecMismatchError(EarshotError): ...
 
 
 class FormatError(EarshotError): ...

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ingest.cut import QUIETEST, Cut, cut_audio
 from ingest.errors import FetchError, UsageError
-from ingest.files import atomic_path
+from ingest.files import write_whole
 from ingest.ledger import AudioFile
 from ingest.mirror import Copies
 from ingest.naming import audio_path
@@ -168,16 +168,9 @@ def save(cut: Cut, key: str, folder: Path, settings: FetchSettings) -> AudioFile
         raise FetchError("silent", "nothing is left of it once the channels are mixed")
     data = encode(samples, rate, settings.format)
     relative = audio_path(key, settings.format)
-    write_file(folder / relative, data)
+    write_whole(folder / relative, data)
     sha256 = hashlib.sha256(data).hexdigest()
     return AudioFile(str(relative), len(data), sha256, samples.shape[0] / rate, rate)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Whole or not at all, its folder too. Raises: OSError: the disk does not take it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
 
 
 def shape(cut: Cut, settings: FetchSettings) -> tuple[npt.NDArray[np.float32], int]:

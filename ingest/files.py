@@ -1,6 +1,7 @@
-"""Touches the disk: files and folders that appear whole or not at all."""
+"""Touches the disk: files and folders that appear whole or not at all, and the checksums that vouch for them."""
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -23,7 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with _naming(path, temporary):
             yield temporary
             _sync(temporary)
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,14 +46,27 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             for path in temporary.rglob("*"):
                 if path.is_file():
                     _sync(path)
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
+            if folder.exists():
+                folder.rename(old)
+            temporary.rename(folder)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file by `atomic_path`, its folder too where there is none; text is UTF-8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, read now."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _beside(path: Path, suffix: str) -> Path:

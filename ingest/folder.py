@@ -184,14 +184,6 @@ def file_bytes(path: AudioPath) -> int:
         return 0
 
 
-def modified_s(path: AudioPath) -> float:
-    """When a file of this machine was last written, in seconds since 1970; 0 where it cannot be told."""
-    try:
-        return path.stat().st_mtime if isinstance(path, Path) else 0.0
-    except OSError:
-        return 0.0
-
-
 def _lock(file: Any) -> bool:
     try:
         import fcntl

@@ -239,7 +239,11 @@ def _told(path: Path, shown: str) -> Any:
 
 
 def _read_manifest(path: Path) -> list[AudioItem]:
-    items = [_item(row, path.parent / row["path"]) for row in _manifest_rows(path, path)]
+    above = _above(path.parent)
+    items = [
+        _item(row, above / stored[3:] if (stored := row["path"]).startswith("../") else path.parent / stored)
+        for row in _manifest_rows(path, path)
+    ]
     _require_unique(items, path)
     return sorted(items, key=lambda item: item.key)
 
@@ -291,7 +295,19 @@ def _stored_path(path: AudioPath, folder: Path) -> str:
     if not isinstance(path, Path):
         return str(path)
     base, target = Path(os.path.abspath(folder)), Path(os.path.abspath(path))  # noqa: PTH100 - links stay
-    return Path(os.path.relpath(target, base) if target.is_relative_to(base.parent) else target).as_posix()
+    top = base if base.is_symlink() else base.parent  # what is above a link is not what is beside it
+    return Path(os.path.relpath(target, base) if target.is_relative_to(top) else target).as_posix()
+
+
+def _above(folder: Path) -> Path:
+    """The folder above, without dots where it can be had: what lies beside `clips` is then `snd/dog.wav` for people,
+    and not `clips/../snd/dog.wav`, which is another file where `clips` is a link."""
+    above = folder / ".."
+    plain = Path(os.path.normpath(above))
+    try:
+        return plain if plain.samefile(above) else above
+    except OSError:
+        return above
 
 
 def _schema() -> Any:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.download import Progress, download, sha256_of
+from ingest.download import Progress, download
 from ingest.errors import DownloadError, UsageError
+from ingest.files import sha256_of
 
 BASE = "https://storage.googleapis.com/us_audioset/youtube_corpus/"
 """Google's own copies stand in Europe and Asia too: eu_audioset, asia_audioset."""

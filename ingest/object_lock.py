@@ -12,15 +12,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ingest.errors import UsageError
-
-if TYPE_CHECKING:
-    from ingest.arrow_folder import ArrowFolder
 
 LOCK_FILE = ".lock"
 BEAT_S = 30.0
@@ -29,8 +26,18 @@ STALE_S = 300.0
 _SETTLE_S = 1.0
 
 
+class Lockable(Protocol):
+    """What a lock needs of a folder: see `ArrowFolder`."""
+
+    def at(self, name: str) -> str: ...
+    def read(self, name: str) -> bytes: ...
+    def write(self, name: str) -> AbstractContextManager[Path]: ...
+    def delete(self, name: str) -> None: ...
+    def modified_at(self, name: str) -> float | None: ...
+
+
 @contextmanager
-def held(folder: "ArrowFolder", *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> Iterator[None]:
+def held(folder: Lockable, *, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> Iterator[None]:
     """Hold the lock of a folder.
 
     Raises:
@@ -61,7 +68,7 @@ def held(folder: "ArrowFolder", *, beat_s: float = BEAT_S, stale_s: float = STAL
                 folder.delete(LOCK_FILE)
 
 
-def _beat(folder: "ArrowFolder", mine: dict[str, Any], stop: threading.Event, beat_s: float) -> None:
+def _beat(folder: Lockable, mine: dict[str, Any], stop: threading.Event, beat_s: float) -> None:
     while not stop.wait(beat_s):
         try:
             if _read(folder).get("token") != mine["token"]:
@@ -71,7 +78,7 @@ def _beat(folder: "ArrowFolder", mine: dict[str, Any], stop: threading.Event, be
             continue  # out of reach for once: the next beat will do, well before the lock is stale
 
 
-def _require_free(folder: "ArrowFolder", stale_s: float) -> None:
+def _require_free(folder: Lockable, stale_s: float) -> None:
     other = _read(folder)
     written_at = folder.modified_at(LOCK_FILE)
     if written_at is None or time.time() - written_at > stale_s or _has_died(other):
@@ -79,13 +86,13 @@ def _require_free(folder: "ArrowFolder", stale_s: float) -> None:
     raise _taken(folder, other)
 
 
-def _require_mine(folder: "ArrowFolder", mine: dict[str, Any]) -> None:
+def _require_mine(folder: Lockable, mine: dict[str, Any]) -> None:
     other = _read(folder)
     if other.get("token") != mine["token"]:
         raise _taken(folder, other)
 
 
-def _taken(folder: "ArrowFolder", other: dict[str, Any]) -> UsageError:
+def _taken(folder: Lockable, other: dict[str, Any]) -> UsageError:
     who = f"process {other.get('pid', '?')} on {other.get('host', '?')}, since {other.get('since', '?')}"
     return UsageError(
         f"{folder}: another run is writing to this store ({who}); wait for it, or, if it has died, for "
@@ -109,7 +116,7 @@ def _pid_space() -> str:
         return ""
 
 
-def _read(folder: "ArrowFolder") -> dict[str, Any]:
+def _read(folder: Lockable) -> dict[str, Any]:
     try:
         found = json.loads(folder.read(LOCK_FILE))
     except (FileNotFoundError, ValueError):
@@ -117,6 +124,6 @@ def _read(folder: "ArrowFolder") -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _write(folder: "ArrowFolder", mine: dict[str, Any]) -> None:
+def _write(folder: Lockable, mine: dict[str, Any]) -> None:
     with folder.write(LOCK_FILE) as made:
         made.write_text(json.dumps(mine))

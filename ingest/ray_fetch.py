@@ -21,8 +21,9 @@ from typing import Any
 
 from ingest.address import HERE, Address
 from ingest.errors import EarshotError, EngineError, FetchError, UsageError
-from ingest.fetch import FetchResult, FetchSettings, fetch_segment, write_file
+from ingest.fetch import FetchResult, FetchSettings, fetch_segment
 from ingest.fetcher import versions
+from ingest.files import write_whole
 from ingest.mirror import Mirror
 from ingest.naming import audio_path
 from ingest.outcomes import NODE_LOST, classify
@@ -141,7 +142,7 @@ class RayFetcher:
         try:
             if hashlib.sha256(data).hexdigest() != result.file.sha256:
                 raise FetchError("truncated", "another file came back than was sent")
-            write_file(self._folder / relative, data)
+            write_whole(self._folder / relative, data)
         except (FetchError, OSError) as error:
             return replace(result, file=None, outcome=classify(error))
         return replace(result, file=replace(result.file, path=str(relative)))

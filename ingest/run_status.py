@@ -12,14 +12,15 @@ import os
 import platform
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ingest.availability import Availability, Reason, Trouble
 from ingest.errors import FormatError, UsageError
-from ingest.files import atomic_path
+from ingest.files import write_whole
 from ingest.folder import Folder, folder_at
+from ingest.foreign import checked
 from ingest.governor import Standing
 from ingest.ledger import State
 from ingest.pace import Phase
@@ -31,6 +32,10 @@ SILENT_AFTER_S = 120.0
 _PUBLISH_EVERY_S = 30.0
 _LAST_PUBLISH_S = 60.0
 _FORMAT = 1
+_YEAR_9999 = 250_000_000_000
+"""In seconds since 1970. No clock shows more."""
+_ENDLESS = -1.0
+"""For a rate without a limit, which JSON has no word for, while what was read is checked."""
 log = logging.getLogger("earshot.ingest")
 
 
@@ -94,8 +99,7 @@ class StatusWriter:
             surveyed_at,
         )  # fmt: skip
         text = to_json(status)
-        with atomic_path(self._folder / STATUS) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_whole(self._folder / STATUS, text)
         if self._publish is not None and (ended or now - self._copied_at > _PUBLISH_EVERY_S):
             self._copied_at = now
             if self._copy is None or ended or self._copy.done():
@@ -126,17 +130,28 @@ def to_json(status: RunStatus) -> str:
     return json.dumps({"format": _FORMAT, **_finite(asdict(status))}, indent=1)
 
 
-def from_json(text: str) -> RunStatus:
-    """Raises: FormatError: it is no such file, or of a newer Earshot."""
+def from_json(text: str | bytes, shown: str = STATUS) -> RunStatus:
+    """Read what `to_json` wrote, in UTF-8.
+
+    Args:
+        shown: the file's name, for messages.
+    Raises:
+        FormatError: it is no such file, or of a newer Earshot.
+    """
     try:
         found = json.loads(text)
         if found.pop("format") != _FORMAT:
-            raise FormatError(f"{STATUS} is of another Earshot; look with that one")
+            raise FormatError(f"{shown}: is of another Earshot; look with that one")
         found["progress"] = _progress(found["progress"])
         found["availability"] = _availability(found["availability"])
-        return RunStatus(**found)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FormatError(f"{STATUS} is not what a run wrote ({error}); the next run writes it anew") from error
+        status = checked(RunStatus(**found))
+        if not all(0 <= at < _YEAR_9999 for at in _times(status)):
+            raise ValueError("a time is none")
+        return _with_endless_rates(status)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise FormatError(
+            f"{shown}: is not what a run wrote ({type(error).__name__}: {error}); delete it, and the next run writes it"
+        ) from error
 
 
 def read_status(where: str | Path) -> RunStatus | None:
@@ -148,7 +163,7 @@ def read_status(where: str | Path) -> RunStatus | None:
     """
     folder = folder_at(where)
     try:
-        return from_json(folder.read(STATUS).decode()) if folder.has(STATUS) else None
+        return from_json(folder.read(STATUS), folder.at(STATUS)) if folder.has(STATUS) else None
     except OSError as error:
         raise UsageError(f"{folder}: cannot be read ({_short(error)}); look after its name and your keys") from error
 
@@ -166,24 +181,56 @@ def _finite(value: Any) -> Any:
 
 
 def _progress(found: dict[str, Any]) -> Progress:
-    counts = {State(state): count for state, count in found.pop("counts").items()}
+    counts = _counts(found.pop("counts"))
     addresses = tuple(_standing(standing) for standing in found.pop("addresses"))
     return Progress(**{**found, "counts": counts, "addresses": addresses, "phase": Phase(found["phase"])})
 
 
 def _standing(found: dict[str, Any]) -> Standing:
-    rate = math.inf if found["rate_per_hour"] is None else found["rate_per_hour"]
+    rate = _ENDLESS if found["rate_per_hour"] is None else found["rate_per_hour"]
     return Standing(**{**found, "phase": Phase(found["phase"]), "rate_per_hour": rate})
+
+
+def _with_endless_rates(status: RunStatus) -> RunStatus:
+    addresses = tuple(
+        replace(one, rate_per_hour=math.inf) if one.rate_per_hour == _ENDLESS else one
+        for one in status.progress.addresses
+    )
+    return replace(status, progress=replace(status.progress, addresses=addresses))
+
+
+def _times(status: RunStatus) -> list[float]:
+    """Moments and durations, in seconds."""
+    progress, found = status.progress, status.availability
+    left = [progress.remaining_s, found.remaining_s]
+    return [
+        *(status.began_at, status.at, status.surveyed_at, progress.paused_for_s),
+        *(one.paused_for_s for one in progress.addresses),
+        *(one.at for one in found.newest),
+        *(seconds for seconds in left if seconds is not None),
+    ]
 
 
 def _availability(found: dict[str, Any]) -> Availability:
     return Availability(
         **{
             **found,
-            "states": {State(state): count for state, count in found["states"].items()},
+            "states": _counts(found["states"]),
             "reasons": [Reason(**{**reason, "state": State(reason["state"])}) for reason in found["reasons"]],
             "newest": [Trouble(**{**trouble, "state": State(trouble["state"])}) for trouble in found["newest"]],
-            "by_split": {name: tuple(pair) for name, pair in found["by_split"].items()},
-            "by_class": {name: tuple(pair) for name, pair in found["by_class"].items()},
+            "by_split": {name: _had_of(pair) for name, pair in found["by_split"].items()},
+            "by_class": {name: _had_of(pair) for name, pair in found["by_class"].items()},
         }
     )
+
+
+def _counts(found: dict[str, int]) -> dict[State, int]:
+    """Of every state, as whoever counts expects."""
+    return dict.fromkeys(State, 0) | {State(state): count for state, count in found.items()}
+
+
+def _had_of(pair: list[int]) -> tuple[int, int]:
+    had, asked = pair
+    if not 0 <= had <= asked or not asked:
+        raise ValueError(f"{had!r:.20} of {asked!r:.20}")
+    return had, asked

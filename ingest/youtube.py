@@ -60,10 +60,6 @@ class YouTubeSettings:
     url_template: str = WATCH_URL
     timeout_s: float = 30.0
 
-    @property
-    def has_cookies(self) -> bool:
-        return bool(self.cookies or self.cookies_from_browser)
-
 
 class YouTube:
     """yt-dlp as a `Source`, asking from one address. It may be sent to another process: files are read here and now."""
@@ -193,13 +189,6 @@ def parse_browser(text: str) -> tuple[str, str | None, str | None, str | None]:
         )
     keyring = found["keyring"].upper() if found["keyring"] else None
     return found["browser"].lower(), found["profile"], keyring, found["container"]
-
-
-def ytdlp_version() -> str:
-    """Without importing all of yt-dlp."""
-    from importlib.metadata import version
-
-    return version("yt-dlp")
 
 
 def _read_cookies(path: Path) -> str:

@@ -207,13 +207,13 @@ def read_class_set_file(data: bytes, folder: Path) -> None:
 
 
 def recipe_seeds(_: Path) -> list[bytes]:
-    from app.recipe import RECIPES
+    from app.recipes.recipe import RECIPES
 
     return [path.read_bytes() for path in sorted(RECIPES.glob("*.toml"))]
 
 
 def read_recipe_file(data: bytes, folder: Path) -> None:
-    from app.recipe import read_recipe
+    from app.recipes.recipe import read_recipe
 
     recipe = read_recipe(str(put(data, folder / "r.toml")))
     assert all(isinstance(text, str) for text in (recipe.title, recipe.problem, recipe.data))
@@ -313,8 +313,9 @@ def store_reader(pattern: str, name: str) -> Reader:
         return [file_in(small_store(folder)).read_bytes()]
 
     def read(data: bytes, folder: Path) -> None:
-        from embeddings.shards import clear_unfinished, held_keys, read_stats, write_failures
+        from embeddings.shards import changed_keys, clear_unfinished, held_keys, read_stats, write_failures
         from embeddings.store import EmbeddingStore
+        from ingest.clip import AudioItem
 
         made, used = small_store(folder), folder / "used"
         shutil.rmtree(used, ignore_errors=True)
@@ -328,6 +329,8 @@ def store_reader(pattern: str, name: str) -> Reader:
         finished = read_stats(store)
         assert all(isinstance(key, str) for key in held_keys(store, finished))
         assert sum(stats.rows for stats in finished) >= 0
+        items = [AudioItem(path.name, path, path.name) for path in (folder / "wav").iterdir()]
+        assert changed_keys(store, items, finished, readers=1) <= {item.key for item in items}
         write_failures(store)
 
     form: Mutator = parquet_column if pattern.endswith("parquet") else json_node
@@ -505,6 +508,27 @@ def read_ledger(data: bytes, folder: Path) -> None:
         write_manifest(ledger)
 
 
+def status_seeds(_: Path) -> list[bytes]:
+    from ingest.run_status import to_json
+    from tests.ingest.test_run_status import status
+
+    return [to_json(one).encode() for one in (status(), status(ended=True, stopped="the disk is full"))]
+
+
+def read_run_status(data: bytes, folder: Path) -> None:
+    """As a look from elsewhere, which has nothing but this file."""
+    from click.testing import CliRunner
+
+    from app.commands.status import status
+    from ingest.run_status import STATUS, read_status, to_json
+
+    place = put(data, folder / "status" / STATUS).parent
+    found = read_status(place)
+    assert found and json.loads(to_json(found))
+    for options in ([], ["--json"]):
+        CliRunner().invoke(status, [f"file://{place}", *options], catch_exceptions=False)
+
+
 READERS: dict[str, Reader] = {
     reader.name: reader
     for reader in (
@@ -572,6 +596,7 @@ READERS: dict[str, Reader] = {
         Reader("head-tflite", tflite_seeds, read_tflite),
         Reader("pca", pca_seeds, read_pca, (npz_array,)),
         Reader("ledger", ledger_seeds, read_ledger, (sqlite_value,)),
+        Reader("status", status_seeds, read_run_status, (json_node,)),
     )
 }
 """Every door through which bytes of others come in. What stands below data/ came with Earshot and is no such door;

@@ -4,13 +4,18 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from app.cli import COMMANDS
+from app.commands.places import AudioType, NameType, StoreType
+from ingest.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,6 +76,40 @@ def test_nothing_is_not_taken_for_the_folder_one_is_in(args: list[str]) -> None:
     assert "names no file and no folder" in done.stderr
 
 
+def places() -> Iterator[tuple[str, click.Parameter, click.ParamType]]:
+    """Every argument and option that names a place, with the name of its command."""
+
+    def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Parameter, click.ParamType]]:
+        for inner, below in command.commands.items() if isinstance(command, click.Group) else ():
+            yield from walk(f"{name} {inner}", below)
+        for parameter in command.params:
+            if isinstance(parameter.type, click.Path | StoreType | AudioType | NameType):
+                yield name, parameter, parameter.type
+
+    for name in COMMANDS:
+        yield from walk(name, importlib.import_module(f"app.commands.{name}").command)
+
+
+def test_no_command_takes_nothing_for_a_place() -> None:
+    """`--out "$UNSET"` must not write into the folder one is in."""
+    found = list(places())
+    assert len(found) > 40
+    for name, parameter, kind in found:
+        with pytest.raises((click.BadParameter, UsageError), match=r"names (no file and no folder|nothing)"):
+            raise AssertionError(f"{name} {parameter.name}: {kind.convert('', parameter, None)!r}")
+
+
+def test_a_folder_of_weights_that_is_not_there_is_not_passed_over(tmp_path: Path) -> None:
+    found = [(name, kind) for name, parameter, kind in places() if "--weights" in parameter.opts]
+    assert len(found) > 8
+    (tmp_path / "file").touch()
+    for _, kind in found:
+        for place in ("none", "file"):
+            with pytest.raises(click.BadParameter, match="is no folder"):
+                kind.convert(str(tmp_path / place), None, None)
+        assert kind.convert(str(tmp_path), None, None) == tmp_path
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("args", [["models"], ["models", "list"]])
 def test_an_answer_that_finds_no_room_is_one_line_and_exit_1(args: list[str]) -> None:
@@ -85,6 +124,14 @@ def test_an_answer_that_finds_no_room_is_one_line_and_exit_1(args: list[str]) ->
         )
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert "No space left on device" in done.stderr
+
+
+def test_the_name_that_was_asked_for_is_told_and_not_that_of_our_temporary_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "sound.wav", np.zeros(1600), 16_000)
+    picture = tmp_path / f"{'long' * 70}.png"
+    done = run("plot", str(tmp_path / "sound.wav"), "--out", str(picture))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"earshot: {picture}: File name too long; ")
 
 
 def test_debug_adds_the_traceback() -> None:

@@ -201,18 +201,18 @@ def _add_addresses(app: FastAPI, settings: ApiSettings) -> None:
         top: Annotated[int | None, Query(ge=1, description="Only so many of the likeliest classes.")] = None,
     ) -> Response:
         """What is in an upload: scores of every ten seconds, and events."""
-        return _json(await enter(request).predict(request, model, top))
+        return JSONResponse(await enter(request).predict(request, model, top))
 
     @app.get("/v1/models", response_model=None, responses={200: {"model": ModelsOut}, **responses("unauthorized")})
     async def served(request: Request) -> Response:
         """The models that are served, and their classes."""
-        return _json(enter(request).models.to_json())
+        return JSONResponse(enter(request).models.to_json())
 
     @app.get("/healthz", response_model=None, responses={200: {"model": HealthOut}})
     async def health(request: Request) -> Response:
         """That it lives; needs no key."""
         server: _Server = request.app.state.server
-        return _json({"status": "ok", "requests": server.places.taken, "streams": len(server.hub.listeners)})
+        return JSONResponse({"status": "ok", "requests": server.places.taken, "streams": len(server.hub.listeners)})
 
     @app.get(
         "/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}}, **responses("unauthorized")}
@@ -287,10 +287,6 @@ def _parse_top(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
         raise ApiError("bad_request", f"top: must be a number of 1 or more, got {text[:20]!r}; leave it out for all")
     return int(text)
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return JSONResponse(body)
 
 
 def _refusal(error: ApiError) -> Response:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from threadpoolctl import threadpool_limits
 
 from app.api.scoring import Scoring
-from embeddings.embed import available_cores
 from embeddings.encoders import Encoder
 from ingest.clip import Clip
+from ingest.local_engine import available_cores
 
 CLOSE_S = 10.0
 """How long `close` waits for a thread; a turn takes some milliseconds."""

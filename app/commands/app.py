@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from app.commands.places import HereType, WeightsType
+
 DEFAULT_PORT = 8501
 
 
@@ -19,21 +21,19 @@ Without --model the page offers the models in models/, here and in data/models. 
 localhost or over HTTPS only. Nothing leaves this machine.
 """
 )
-@click.option(
-    "--model", "models", multiple=True, type=click.Path(path_type=Path), help="A model to choose; may be given again."
-)
+@click.option("--model", "models", multiple=True, type=HereType(), help="A model to choose; may be given again.")
 @click.option("--port", type=click.IntRange(1, 65_535), default=DEFAULT_PORT, show_default=True, help="Of the page.")
 @click.option("--address", default="localhost", show_default=True, help="Where to listen; 0.0.0.0 for every network.")
-@click.option("--cert", type=click.Path(path_type=Path), help="HTTPS: the certificate, as PEM.")
-@click.option("--key", type=click.Path(path_type=Path), help="HTTPS: its private key, as PEM.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--cert", type=HereType(), help="HTTPS: the certificate, as PEM.")
+@click.option("--key", type=HereType(), help="HTTPS: its private key, as PEM.")
+@click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option(
     "--precision", metavar="NAME",
     help="Of the encoders that have it, if not the models' own: int8 is VGGish's quickest.",
 )  # fmt: skip
 @click.option(
     "--keep",
-    type=click.Path(path_type=Path),
+    type=HereType(),
     default=Path("earshot-sounds"),
     show_default=True,
     help="Folder for recordings and taught clips.",

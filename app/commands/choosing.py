@@ -13,6 +13,7 @@ import click
 
 from app.commands.gathering import gather
 from app.commands.numbers import FiniteRange
+from app.commands.places import HereType
 from ingest.choose import Choice, Chosen, choose
 from ingest.class_sets import classes_named
 from ingest.errors import UsageError
@@ -30,9 +31,9 @@ _OPTIONS = (
                  help="So many segments beside that hold none of the classes nor their relatives."),
     click.option("--min-quality", type=FiniteRange(0, 1), metavar="Q",
                  help="Trust only labels that raters found right in this share of cases, e.g. 0.8."),
-    click.option("--quality", type=click.Path(path_type=Path), metavar="CSV",
+    click.option("--quality", type=HereType(), metavar="CSV",
                  help=f"AudioSet's {QUALITY_FILE}; looked for beside SEGMENTS when left out."),
-    click.option("--strong", type=click.Path(path_type=Path), metavar="TSV",
+    click.option("--strong", type=HereType(), metavar="TSV",
                  help="Strong labels to keep with the segments they belong to."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many in all, by lot."),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the lots."),

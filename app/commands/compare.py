@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.engine_options import engine_options, start_engine
-from app.commands.places import StoreType
+from app.commands.places import HereType, StoreType
 from app.commands.problem import ProblemOptions, parse_changes, problem_options
 from ingest.engine import EngineSettings
 from ingest.errors import UsageError
@@ -51,7 +51,7 @@ command goes on where it was. A head that refuses the data becomes a row that sa
 @click.option(
     "--set", "changes", multiple=True, metavar="HEAD.NAME=VALUE", help="A setting of one head; may be given again."
 )
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; by default EMB.compare.")
+@click.option("--out", type=HereType(file_okay=False), help="Folder; by default EMB.compare.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @engine_options(local_workers="Processes that each fit one head on one split, 1 by default.", stall_minutes=120.0)
 def command(  # noqa: PLR0917 - click passes them all by name
@@ -65,11 +65,11 @@ def command(  # noqa: PLR0917 - click passes them all by name
     engine: EngineSettings,
 ) -> None:
     """Measure several heads on one store, the same splits for all, and rank them with intervals."""
-    from app.share_bar import ShareBar
-    from classifiers.compare import CompareSettings, choose_heads, compare
+    from app.progress import ShareBar
+    from classifiers.comparison.compare import CompareSettings, choose_heads, compare
     from classifiers.report.comparison_pages import render_csv, render_markdown, render_page
     from embeddings.store import EmbeddingStore
-    from ingest.files import atomic_path, require_writable
+    from ingest.files import require_writable, write_whole
 
     opened = EmbeddingStore.open(store)
     chosen, left_out = choose_heads(heads, opened.spec)
@@ -96,10 +96,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
         "compare.md": render_markdown(made),
         "report.html": render_page(made, store=str(store), command=shlex.join(words)),
     }
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_whole(out / name, text)
     click.echo(json.dumps(said) if as_json else f"{render_markdown(made)}\nreport: {out / 'report.html'}")
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from app.commands.places import HereType, WeightsType
+
 
 @click.command(
     epilog="""\b
@@ -15,20 +17,16 @@ Examples:
   earshot demo --out demo --weights ~/weights     with a yamnet.h5 of your own
 """
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for it all."
-)
-@click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="A folder with your own yamnet.h5.")
+@click.option("--out", type=HereType(), default=Path("demo"), show_default=True, help="Folder for it all.")
+@click.option("--weights", type=WeightsType(), help="A folder with your own yamnet.h5.")
 @click.option("--seed", default=1, show_default=True, help="Of the synthetic sounds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(out: Path, weights: Path | None, seed: int, as_json: bool) -> None:
     """Make city sounds, embed them, train two heads, evaluate, predict, report: in under three minutes."""
-    from app.cli import earshot
     from app.demo import DemoSettings, run_demo
 
     result = run_demo(
         DemoSettings(out=out, seed=seed, weights_dir=weights),
-        run=lambda args: earshot.main(args=args, prog_name="earshot", standalone_mode=False),
         say=lambda line: click.echo(line, err=as_json),
     )
     click.echo(json.dumps(result) if as_json else _summary(result))

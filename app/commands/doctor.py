@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from app.commands.places import HereType, WeightsType
 from ingest.errors import EarshotError
 
 
@@ -17,8 +18,8 @@ Examples:
   earshot doctor --offline --json
 """
 )
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where audio will go; for the disk.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weights of your own.")
+@click.option("--folder", type=HereType(file_okay=False), default=Path(), help="Where audio will go; for the disk.")
+@click.option("--weights", type=WeightsType(), help="A folder with weights of your own.")
 @click.option("--offline", is_flag=True, help="Leave the network alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(folder: Path, weights: Path | None, offline: bool, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """`earshot embed`: audio -> an embedding store."""
 
 import json
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.engine_options import engine_options, start_engine
-from app.commands.places import AudioType, StoreType
+from app.commands.places import AudioType, HereType, StoreType, WeightsType
 from ingest.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 
@@ -43,7 +44,7 @@ Stopped at any moment, the same command goes on where it was. Files that failed 
 @click.option(
     "--out", required=True, type=StoreType(), help="Folder of the store, new or to be continued; s3:// and gs:// too."
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option("--precision", metavar="NAME", help="float32, or bfloat16 or int8 where the encoder has it.")
 @click.option(
     "--resampler",
@@ -53,7 +54,7 @@ Stopped at any moment, the same command goes on where it was. Files that failed 
     help="resampy is the reference's own, and far slower.",
 )
 @engine_options(local_workers="Threads that read, and threads that encode; all cores by default.")
-@click.option("--pca", type=click.Path(path_type=Path), help="The npz with the projection of yamnet-128.")
+@click.option("--pca", type=HereType(), help="The npz with the projection of yamnet-128.")
 @click.option("--fit-pca", is_flag=True, help="Fit the projection of yamnet-128 on this audio first, into the store.")
 @click.option("--model", metavar="HANDLE_OR_DIR", help="The SavedModel of vggish-hub or yamnet-hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -102,7 +103,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
         store = EmbeddingStore.create(out, replace(spec, resampler=resampler))
         keep_columns(audio, out, ABOUT_FILE)
         bar = stack.enter_context(ClipBar())
-        summary = embed_on(workers, items, store, embed_settings, progress=bar)
+        summary = embed_on(workers, items, store, embed_settings, audio=_whole(audio), progress=bar)
     click.echo(json.dumps(_as_json(summary, encoder, out)) if as_json else _as_text(summary, encoder, out))
     if len(summary.failures) == len(items):
         raise EarshotError(
@@ -132,6 +133,15 @@ def _items(audio: "Path | ArrowFolder") -> "list[AudioItem]":
     return items
 
 
+def _whole(audio: "Path | ArrowFolder") -> str:
+    """What is embedded, by one name however it is written: runs on it know each other's failures by that."""
+    from ingest.manifest import MANIFEST
+
+    if not isinstance(audio, Path):
+        return str(audio)
+    return os.path.abspath(audio.parent if audio.name == MANIFEST else audio)  # noqa: PTH100 - links stay
+
+
 def _refuse_early(out: "Folder", encoder: str, resampler: str) -> None:
     """What can be known about a store before the encoder is loaded, which takes seconds."""
     from embeddings.store import SPEC_FILE, EmbeddingStore, read_spec
@@ -159,7 +169,7 @@ def _as_json(summary: "Summary", encoder: str, out: "Folder") -> dict[str, Any]:
         "failed": summary.failed,
         "silent": list(summary.silent),
         "outdated": list(summary.outdated),
-        "newer": list(summary.newer),
+        "changed": list(summary.changed),
         "unlisted": list(summary.unlisted),
         "rows": summary.rows,
         "audio_s": round(summary.audio_s, 3),
@@ -188,10 +198,10 @@ def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
             f"warning: {len(summary.outdated)} clips have other labels, folds or sources now than when they were "
             f"embedded, and the store keeps the old ones: {_some(summary.outdated)}; embed anew to another --out"
         )
-    if summary.newer:
+    if summary.changed:
         lines.append(
-            f"warning: {len(summary.newer)} files were written after they were embedded, and the store keeps what they "
-            f"held then: {_some(summary.newer)}; if they sound otherwise now, embed anew to another --out"
+            f"warning: {len(summary.changed)} files are not what they were when they were embedded, and the store "
+            f"keeps the old sounds: {_some(summary.changed)}; embed anew to another --out"
         )
     if summary.unlisted:
         lines.append(

@@ -6,7 +6,9 @@ import click
 
 from app.commands.gathering import Decorator, gather
 from app.commands.numbers import FiniteRange
-from ingest.engine import ENGINES, Engine, EngineSettings, open_engine
+from app.commands.places import NameType
+from ingest.engine import ENGINES, Engine, EngineSettings
+from ingest.engines import open_engine
 
 
 def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decorator[Any]:
@@ -32,6 +34,7 @@ def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decora
         ),
         click.option(
             "--ray-address",
+            type=NameType(),
             metavar="HOST:PORT",
             help="The cluster's head. Default: RAY_ADDRESS, else the Ray of this machine, else one for this run.",
         ),

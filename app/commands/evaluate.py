@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.commands.places import StoreType
+from app.commands.places import HereType, StoreType
 
 if TYPE_CHECKING:
     from ingest.arrow_folder import ArrowFolder
@@ -22,9 +22,9 @@ Examples:
   earshot evaluate model eval.emb --slice-by gender --slice-by age
 """
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=HereType())
 @click.argument("store", metavar="EMB", type=StoreType())
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML report here.")
+@click.option("--report", type=HereType(dir_okay=False), help="Write an HTML report here.")
 @click.option(
     "--slice-by",
     "columns",
@@ -34,7 +34,7 @@ Examples:
 )
 @click.option(
     "--manifest",
-    type=click.Path(path_type=Path),
+    type=HereType(),
     help="Where the columns are, when the store was not made by `earshot embed` from a manifest that had them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -51,7 +51,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
     from embeddings.store import EmbeddingStore
-    from ingest.files import atomic_path, require_writable
+    from ingest.files import require_writable, write_whole
 
     if report:
         require_writable(report)
@@ -86,10 +86,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
         from classifiers.report.players import load_players
 
         players = load_players(choose_examples(measured))
-        report.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(report) as temporary:
-            page = render_report(bundle.info, measured, measured_on=str(store), warning=warning, players=players)
-            temporary.write_text(page, encoding="utf-8")
+        page = render_report(bundle.info, measured, measured_on=str(store), warning=warning, players=players)
+        write_whole(report, page)
     if as_json:
         said = {
             "model": str(model),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.commands.places import StoreType
+from app.commands.places import HereType, StoreType
 
 if TYPE_CHECKING:
     from ingest.arrow_folder import ArrowFolder
@@ -29,7 +29,7 @@ Examples:
     metavar="NAME",
     help="tfrecord (into a folder), parquet or npz (into a file).",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where to; must not exist yet.")
+@click.option("--out", required=True, type=HereType(), help="Where to; must not exist yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(store: "LocalFolder | ArrowFolder", format_name: str, out: Path, as_json: bool) -> None:
     """Write an embedding store as AudioSet's tfrecords, plain Parquet or npz."""

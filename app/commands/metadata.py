@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from app.commands.numbers import FiniteRange
+from app.commands.places import HereType
 from app.progress import download_bar
 from ingest.metadata import METADATA, FetchedMetadata, MetadataFile, fetch_metadata, metadata_named
 
@@ -29,7 +30,7 @@ Examples:
 """,
 )
 @click.argument("names", nargs=-1)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files.")
+@click.option("--out", type=HereType(file_okay=False), required=True, help="Folder for the files.")
 @click.option("--base", metavar="URL", help="Another address with the tree of youtube_corpus/.")
 @click.option(
     "--timeout",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.commands.places import HereType, WeightsType
+
 if TYPE_CHECKING:
     from embeddings.tf import LiteWeights
 
@@ -58,17 +60,17 @@ Measured on nothing: `earshot train EMB --head yamnet-native` measures the same 
 """,
 )
 @click.option("--classes", required=True, metavar="SET", help="A class set, a .toml file, or names separated by ';'.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the model.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with a yamnet.h5 of your own.")
+@click.option("--out", required=True, type=HereType(), help="Folder of the model.")
+@click.option("--weights", type=WeightsType(), help="A folder with a yamnet.h5 of your own.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def native(classes: str, out: Path, weights: Path | None, as_json: bool) -> None:
     """Make a model of YAMNet alone for any of AudioSet's classes: no sounds, no training."""
     from dataclasses import replace
 
     from classifiers.bundle import check_free, save_bundle
-    from classifiers.class_sets import resolve_class_set
     from classifiers.native import untrained
     from classifiers.report.page import render_card, render_report
+    from classifiers.targets import resolve_class_set
 
     check_free(out)
     info, head = untrained(resolve_class_set(classes, []), weights)
@@ -95,8 +97,8 @@ What is left out: the form of the head for the engine that trained it, and the r
 `earshot evaluate` on both.
 """
 )
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the small model.")
+@click.argument("model", type=HereType())
+@click.option("--out", required=True, type=HereType(), help="Folder of the small model.")
 @click.option(
     "--weights",
     type=click.Choice(["float32", "float16", "int8"]),

@@ -14,13 +14,35 @@ if TYPE_CHECKING:
 class HereType(click.Path):
     """A file or folder of this machine. Nothing at all is refused: Python would take it for the folder one is in."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if not os.fspath(value):
             self.fail("names no file and no folder; write . for the folder you are in.", param, ctx)
         return Path(os.fsdecode(super().convert(value, param, ctx)))
+
+
+class WeightsType(HereType):
+    """A folder with weight files of the user's own. One that is not there would be passed over without a word, and
+    other weights taken."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        folder = super().convert(value, param, ctx).expanduser()
+        if not folder.is_dir():
+            self.fail(f"{folder} is no folder; name one that holds weight files, or leave it out.", param, ctx)
+        return folder
+
+
+class NameType(click.ParamType):
+    """The name of something elsewhere: an address, a browser. Nothing at all is refused: it would mean the default."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("names nothing; leave the option out for its default.", param, ctx)
+        return str(value)
 
 
 class StoreType(click.ParamType):

@@ -8,7 +8,7 @@ import click
 
 from app.commands.failures import end_with_failures
 from app.commands.numbers import FiniteRange
-from app.commands.places import AudioType
+from app.commands.places import AudioType, HereType
 from ingest.errors import AudioError, EmptyAudioError, UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ingest.folder import AudioPath
 
 FORMATS = (".png", ".svg", ".pdf")
+SHOWN_LETTERS = 12
 
 
 @click.command(
@@ -31,7 +32,7 @@ drawn is named on standard error and the others go on.
 """
 )
 @click.argument("audio", nargs=-1, required=True, type=AudioType())
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf, or a folder.")
+@click.option("--out", required=True, type=HereType(), help="A .png, .svg or .pdf, or a folder.")
 @click.option(
     "--start",
     "start_s",
@@ -48,7 +49,7 @@ def command(audio: "tuple[Path | ArrowFolder, ...]", out: Path, start_s: float, 
     from app.predicting import find_audio
 
     targets = _targets([item.path for item in find_audio(audio)], out)
-    failed = 0
+    failed, missing = 0, dict[str, None]()
     for path, target in targets.items():
         try:
             clip = _read(path, start_s, seconds)
@@ -56,8 +57,10 @@ def command(audio: "tuple[Path | ArrowFolder, ...]", out: Path, start_s: float, 
             failed += 1
             click.echo(f"earshot: {error}", err=True)
             continue
-        _draw(clip, Path(path.name).name, target)
+        missing |= dict.fromkeys(_draw(clip, Path(path.name).name, target))
         click.echo(target)
+    if missing:
+        click.echo(_as_note("".join(missing)), err=True)
     end_with_failures(failed, len(targets), "drawn")
 
 
@@ -68,11 +71,11 @@ def _targets(audio: "list[AudioPath]", out: Path) -> "dict[AudioPath, Path]":
         UsageError: one picture for several files, or a file that would be no picture.
     """
     paths = list(dict.fromkeys(audio))
-    if out.suffix.lower() in FORMATS:
+    if out.suffix.lower() in FORMATS and not out.is_dir():
         if len(paths) > 1:
             raise UsageError(f"--out: {out} is one picture and there are {len(paths)} files; name a folder")
         return {paths[0]: out}
-    if out.suffix and not out.is_dir():
+    if (out.suffix or out.exists()) and not out.is_dir():
         raise UsageError(f"--out: takes a {', '.join(FORMATS)} or a folder, got {out}; make it first if it is a folder")
     taken: set[Path] = set()
     targets = {}
@@ -115,12 +118,31 @@ def _read(path: "AudioPath", start_s: float, seconds: float) -> "Clip":
     return Clip(str(path), waveform, rate, start_s)
 
 
-def _draw(clip: "Clip", title: str, target: Path) -> None:
+def _draw(clip: "Clip", name: str, target: Path) -> str:
+    """Write the picture; returns the letters of the name that it could not show."""
+    import matplotlib
+
+    from embeddings.lettering import letter
     from embeddings.plot import draw_features
     from ingest.files import atomic_path
 
-    figure = draw_features(clip.waveform, title, clip.start_s)
+    title, format_ = letter(name), target.suffix[1:].lower()
+    written_out = format_ == "svg"  # its text stays text, and whoever shows it has fonts for it
+    figure = draw_features(clip.waveform, title.text if written_out else title.drawable, clip.start_s, title.families)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks is drawn as a box
-        figure.savefig(temporary, format=target.suffix[1:].lower())
+    with (
+        atomic_path(target) as temporary,
+        matplotlib.rc_context({"svg.fonttype": "none"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # only measured with the wrong font
+        figure.savefig(temporary, format=format_)
+    return "" if written_out else title.missing
+
+
+def _as_note(missing: str) -> str:
+    some = f"{missing[:SHOWN_LETTERS]} ..." if len(missing) > SHOWN_LETTERS else missing
+    return (
+        f"note: no font of this machine has {some}, so titles have […] instead; draw .svg, which a browser writes "
+        "with its own fonts, or install a font that has them, e.g. Noto"
+    )

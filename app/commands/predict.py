@@ -10,7 +10,7 @@ import click
 
 from app.commands.engine_options import engine_options, start_engine
 from app.commands.failures import end_with_failures
-from app.commands.places import AudioType
+from app.commands.places import AudioType, HereType, WeightsType
 from ingest.engine import EngineSettings
 from ingest.errors import UsageError
 
@@ -36,7 +36,7 @@ Examples:
 One row per window of ten seconds. A file that cannot be read is named on standard error and the others go on.
 """
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=HereType())
 @click.argument("audio", nargs=-1, required=True, type=AudioType())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
@@ -45,7 +45,7 @@ One row per window of ten seconds. A file that cannot be read is named on standa
     is_flag=True,
     help="Print CSV: path, start_s, end_s, answer, known, present and a column per class.",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option("--precision", metavar="NAME", help="Of the encoder, if not the model's own: int8 is VGGish's quickest.")
 @click.option(
     "--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest classes. Default: 3 as text, all as JSON."
@@ -62,10 +62,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
     engine: EngineSettings,
 ) -> None:
     """Say which of a model's classes are in audio files, folders of them, or an embedding store."""
-    from app.predicting import find_audio, find_store, predict_files, predict_store
+    from app.predicting import csv_header, find_audio, find_store, predict_files, predict_store
     from app.progress import ClipBar
     from classifiers.bundle import find_bundle, load_bundle, read_info
-    from classifiers.prediction import ROW_COLUMNS
     from embeddings.encoders import require_precision
 
     if as_csv and (as_json or top):
@@ -100,8 +99,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
                 of_json.append(result.to_json(top))
             elif as_csv:
                 if files == 1:
-                    writer.writerow(["path", *ROW_COLUMNS, *class_names])
-                writer.writerows([str(result.path), *p.to_row()] for p in result.predictions)
+                    writer.writerow(csv_header(class_names))
+                writer.writerows(result.to_csv())
             else:
                 click.echo(_as_text(result, top or TOP_IN_TEXT), nl=False)
     if as_json:

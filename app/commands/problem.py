@@ -35,7 +35,7 @@ class ProblemOptions:
     min_sources: int
 
     def settings(self) -> dict[str, Any]:
-        """As fields of `TrainSettings` and `CompareSettings`."""
+        """As fields of `classifiers.train.ProblemSettings`."""
         return asdict(self) | {"background": _parse_background(self.background)}
 
     def words(self) -> list[str]:
@@ -131,7 +131,7 @@ def _whole_numbers(value: Any) -> Iterator[int]:
 
 def _parse_background(text: str) -> int:
     """ "4000" -> 4000, "all" -> ALL_BACKGROUND."""
-    from classifiers.class_sets import ALL_BACKGROUND
+    from classifiers.targets import ALL_BACKGROUND
 
     if text == "all":
         return ALL_BACKGROUND

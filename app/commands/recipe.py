@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from app.commands.places import HereType, WeightsType
 from ingest.errors import EarshotError, UsageError
 
 
@@ -25,7 +26,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_(as_json: bool) -> None:
     """Name the recipes and what data each takes."""
-    from app.recipe import read_recipe, recipe_names
+    from app.recipes.recipe import read_recipe, recipe_names
 
     recipes = [read_recipe(name) for name in recipe_names()]
     if as_json:
@@ -48,7 +49,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(name: str, as_json: bool) -> None:
     """Show a recipe: the problem, and every command it runs."""
-    from app.recipe import read_recipe
+    from app.recipes.recipe import read_recipe
 
     recipe = read_recipe(name)
     steps = recipe.plan(data="DATA", out="OUT")
@@ -75,22 +76,19 @@ was. The table and the report are in the folder --out: report.html, results.json
 """
 )
 @click.argument("name")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="What the recipe works on; `earshot recipe show` says what."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for everything. Default: the recipe's name.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--data", type=HereType(), help="What the recipe works on; `earshot recipe show` says what.")
+@click.option("--out", type=HereType(), help="Folder for everything. Default: the recipe's name.")
+@click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option("--quick", is_flag=True, help="Leave out what takes long, train briefly: the numbers are worth less.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def run(  # noqa: PLR0917 - click passes them all by name
     name: str, data: Path | None, out: Path | None, weights: Path | None, quick: bool, as_json: bool
 ) -> None:
     """Run a recipe: its steps, one table, one report."""
-    from app.cli import earshot
-    from app.recipe import read_recipe
-    from app.recipe_report import QUICK, render_recipe, table_rows, text_table
-    from app.recipe_run import RunSettings, run_recipe
-    from ingest.files import atomic_path
+    from app.recipes.recipe import read_recipe
+    from app.recipes.report import QUICK, render_recipe, table_rows, text_table
+    from app.recipes.run import RunSettings, run_recipe
+    from ingest.files import write_whole
 
     recipe = read_recipe(name)
     if data is None:
@@ -99,7 +97,6 @@ def run(  # noqa: PLR0917 - click passes them all by name
     results = run_recipe(
         recipe,
         settings,
-        run=lambda args: earshot.main(args=args, prog_name="earshot", standalone_mode=False),
         say=lambda line: click.echo(line, err=as_json),
     )
     rows = table_rows(results, settings.out)
@@ -111,12 +108,8 @@ def run(  # noqa: PLR0917 - click passes them all by name
         "steps": [{"command": shlex.join(r.step.words), "state": r.state, "problem": r.problem} for r in results],
         "report": str(report),
     }
-    for path, text in (
-        (report, render_recipe(recipe, rows, results, quick=quick)),
-        (settings.out / "results.json", json.dumps(summary, indent=2) + "\n"),
-    ):
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_whole(report, render_recipe(recipe, rows, results, quick=quick))
+    write_whole(settings.out / "results.json", json.dumps(summary, indent=2) + "\n")
     brief = f"\n  {QUICK}" if quick else ""
     click.echo(json.dumps(summary) if as_json else f"\n{text_table(rows)}{brief}\n\nreport: {report}")
     if failed := [r for r in results if r.state == "failed"]:

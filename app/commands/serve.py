@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from app.commands.numbers import FiniteRange
+from app.commands.places import HereType, WeightsType
 from ingest.errors import UsageError
 
 KEY_VARIABLE = "EARSHOT_KEY"
@@ -34,13 +35,13 @@ Ctrl-C or SIGTERM stops it; requests that are there are answered first.
 )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="Port; 0 for a free one.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder with weight files of your own.")
+@click.option("--weights", type=WeightsType(), help="A folder with weight files of your own.")
 @click.option(
     "--precision", metavar="NAME",
     help="Of the encoders that have it, if not the models' own: int8 is VGGish's quickest.",
 )  # fmt: skip
 @click.option(
-    "--key", type=click.Path(path_type=Path), metavar="FILE",
+    "--key", type=HereType(), metavar="FILE",
     help=f"Who comes must show one of the keys in this file, one a line; or that in ${KEY_VARIABLE}.",
 )  # fmt: skip
 @click.option(

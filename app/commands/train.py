@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.places import StoreType
+from app.commands.places import HereType, StoreType
 from app.commands.problem import ProblemOptions, parse_changes, problem_options
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ The measures come from rows that the head did not learn from; the head that is s
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting of the head; may be given again."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the model.")
+@click.option("--out", required=True, type=HereType(), help="Folder of the model.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
     store: "LocalFolder | ArrowFolder",
@@ -55,7 +55,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     as_json: bool,
 ) -> None:
     """Train a head on embeddings, measure it, and write the model with its report."""
-    from app.share_bar import ShareBar
+    from app.progress import ShareBar
     from classifiers.bundle import PCA_FILE, check_free, save_bundle
     from classifiers.report.examples import choose_examples
     from classifiers.report.page import render_card, render_report

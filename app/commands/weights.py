@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from app.commands.places import HereType, WeightsType
 from app.progress import download_bar
 from embeddings.encoders import ENCODERS
 from embeddings.weights import WEIGHTS, WeightsFile, fetch, look_up
@@ -14,7 +15,7 @@ from ingest.errors import UsageError, WeightsError
 ALL = "all"
 
 _weights_option = click.option(
-    "--weights", type=click.Path(path_type=Path), help="A folder of your own, searched first; or set EARSHOT_WEIGHTS."
+    "--weights", type=WeightsType(), help="A folder of your own, searched first; or set EARSHOT_WEIGHTS."
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _names_argument = click.argument("names", metavar="NAME...", nargs=-1, required=True)
@@ -47,7 +48,7 @@ Examples:
 Interrupted, it goes on where it stopped.""",
 )
 @_names_argument
-@click.option("--to", type=click.Path(path_type=Path), help="Folder to put it in; this machine's cache by default.")
+@click.option("--to", type=HereType(file_okay=False), help="Folder to put it in; this machine's cache by default.")
 def fetch_(names: tuple[str, ...], to: Path | None) -> None:
     """Download official weight files, with their checksums verified.
 

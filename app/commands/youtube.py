@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from app.commands.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
+from app.commands.places import HereType, NameType
 from ingest.address import Address, choose_addresses
 from ingest.choose import Chosen
 from ingest.engine import ENGINES, EngineSettings
@@ -49,8 +50,8 @@ Examples:
   earshot ingest status balanced
 """,
 )
-@click.argument("segments", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for it all.")
+@click.argument("segments", type=HereType())
+@click.option("--out", type=HereType(file_okay=False), required=True, help="Folder for it all.")
 @choosing_options
 @click.option(
     "--dry-run", is_flag=True, help="Say what it would fetch, its size and how long it would take; stop there."
@@ -87,6 +88,7 @@ Examples:
 )
 @click.option(
     "--mirror",
+    type=NameType(),
     metavar="WHERE",
     help="Copies of AudioSet's audio: a folder of Parquet files, or its page on Hugging Face.",
 )
@@ -110,6 +112,7 @@ Examples:
 )
 @click.option(
     "--ray-address",
+    type=NameType(),
     metavar="HOST:PORT",
     help="The cluster's head. Default: RAY_ADDRESS, else the Ray of this machine, else one for this run.",
 )
@@ -118,8 +121,10 @@ Examples:
     is_flag=True,
     help="Each machine of the cluster has a public address of its own to ask from. Else they share one.",
 )
-@click.option("--cookies", type=click.Path(path_type=Path), help="A cookies.txt of a signed-in browser.")
-@click.option("--cookies-from-browser", metavar="BROWSER", help="Or the browser itself: firefox, chrome ...")
+@click.option("--cookies", type=HereType(), help="A cookies.txt of a signed-in browser.")
+@click.option(
+    "--cookies-from-browser", type=NameType(), metavar="BROWSER", help="Or the browser itself: firefox, chrome ..."
+)
 @click.option("--proxy", "proxies", multiple=True, metavar="URL", help="An address to ask through; may be given again.")
 @click.option(
     "--source-address",
@@ -130,15 +135,18 @@ Examples:
 )
 @click.option(
     "--ytdlp-options",
-    type=click.Path(path_type=Path),
+    type=HereType(),
     metavar="FILE",
     help="JSON object of yt-dlp's YoutubeDL parameters.",
 )
-@click.option("--url-template", metavar="URL", help="Another source than YouTube; {id} stands for the id.")
+@click.option(
+    "--url-template", type=NameType(), metavar="URL", help="Another source than YouTube; {id} stands for the id."
+)
 @click.option("--recheck-permanent", is_flag=True, help="Ask again for what was gone or has failed.")
 @click.option("--shards", type=click.Choice(["webdataset"]), help="Also pack the finished segments into tar shards.")
 @click.option(
     "--publish",
+    type=NameType(),
     metavar="FOLDER",
     help="Also keep a copy of status.json there, e.g. on s3://, for `earshot ingest status` from elsewhere.",
 )

@@ -61,6 +61,11 @@ class Chunk:
     def channels(self) -> int:
         return int(self.samples.shape[1])
 
+    @property
+    def form(self) -> tuple[int, int, np.dtype[Any]]:
+        """What chunks must have in common to be joined."""
+        return self.sample_rate, self.channels, self.samples.dtype
+
     def split(self, most_s: float) -> list["Chunk"]:
         """The same audio in chunks of at most `most_s` seconds; views."""
         most = max(1, int(most_s * self.sample_rate))

@@ -31,7 +31,7 @@ def join(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
     """The same audio in fewer chunks, of `JOIN_S` or a little more: each costs the same to work on, however short."""
     group: list[Arrival] = []
     for arrival in arrivals:
-        if group and (arrival.afresh or not _same_form(group[0].chunk, arrival.chunk) or _long_enough(group)):
+        if group and (arrival.afresh or group[0].chunk.form != arrival.chunk.form or _long_enough(group)):
             yield _joined(group)
             group = []
         group.append(arrival)
@@ -41,10 +41,6 @@ def join(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
 
 def _long_enough(group: list[Arrival]) -> bool:
     return sum(len(arrival.chunk) for arrival in group) >= JOIN_S * group[0].chunk.sample_rate
-
-
-def _same_form(a: Chunk, b: Chunk) -> bool:
-    return (a.sample_rate, a.channels, a.samples.dtype) == (b.sample_rate, b.channels, b.samples.dtype)
 
 
 def _joined(group: list[Arrival]) -> Arrival:

@@ -18,7 +18,7 @@ from app.live.inbox import JOIN_S, Arrival, Inbox, join
 from app.live.recording import KeptAudio, to_segment
 from app.live.run import Look, Run
 from app.live.settings import LiveSettings
-from app.live.snapshot import LEVEL_S, Snapshot, make_pictures, make_snapshot
+from app.live.snapshot import LEVEL_S, Snapshot, levels, make_pictures
 from app.live.states import CONNECTED, Facts, State, Transport, status_of
 from app.live.stream import Window
 from app.live.watch import Watcher, Watchers
@@ -153,21 +153,26 @@ class Listening:
         look = None if run is None else run.look(window_s if pictures else LEVEL_S)
         sample_rate = self.engine.grid.sample_rate
         drawn = make_pictures(look, sample_rate) if pictures and look is not None else None
+        level_dbfs, peak_dbfs = levels(look, sample_rate)
         with self._lock:
-            facts = self._facts(look, now, window_s)
-            return make_snapshot(
+            facts, heard = self._facts(look, now, window_s), self._heard
+            return Snapshot(
                 id=self.id,
                 status=status_of(facts, stall_s=self.settings.stall_s, muted_s=self.settings.muted_s),
                 started_at=self._started_at,
-                facts=facts,
-                look=look,
-                heard=self._heard,
-                now=now,
+                filled_s=facts.filled_s,
+                window_s=window_s,
+                level_dbfs=level_dbfs,
+                peak_dbfs=peak_dbfs,
+                prediction=heard.latest,
                 stale=self._is_stale(now),
-                queue_s=self._inbox.waiting_s,
-                sample_rate=sample_rate,
+                history=tuple(heard.history),
+                came_at=tuple(heard.came_at),
+                now=now,
+                events=heard.tracker.events(),
+                counters=heard.counters(self._inbox.waiting_s),
                 pictures=drawn,
-                activity=activity,
+                activity=heard.activity.grid() if activity else None,
             )
 
     def activity(self) -> ActivityGrid:

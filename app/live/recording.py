@@ -31,16 +31,6 @@ def to_segment(chunk: Chunk) -> "AudioSegment":
     )
 
 
-def to_chunk(segment: "AudioSegment") -> Chunk:
-    """The samples of a segment, of any rate, channels and sample width."""
-    if segment.sample_width not in (1, 2, 4):
-        raise UsageError(f"segment: must have samples of 1, 2 or 4 bytes, got {segment.sample_width}; convert it")
-    samples = np.array(segment.get_array_of_samples())
-    if segment.sample_width == 1:  # pydub hands out 8 bits signed
-        samples = samples.astype(np.int16) << 8
-    return Chunk(samples.reshape(-1, segment.channels), segment.frame_rate)
-
-
 def _segment_type() -> "type[AudioSegment]":
     """pydub complains as it is imported: of its own regular expressions, and of an ffmpeg that nothing here needs."""
     with warnings.catch_warnings():
@@ -91,7 +81,7 @@ class Recorder:
     def push(self, chunk: Chunk) -> bool:
         """Take a chunk; whether it is all there now."""
         with self._lock:
-            if self._chunks and _form(self._chunks[0]) != _form(chunk):
+            if self._chunks and self._chunks[0].form != chunk.form:
                 self._chunks.clear()
             if self._recorded_s < self.seconds:
                 self._chunks.append(chunk)
@@ -109,10 +99,6 @@ class Recorder:
             first = self._chunks[0]
             samples = np.concatenate([chunk.samples for chunk in self._chunks])
         return to_segment(Chunk(samples[: round(self.seconds * first.sample_rate)], first.sample_rate))
-
-
-def _form(chunk: Chunk) -> tuple[int, int, np.dtype[np.generic]]:
-    return chunk.sample_rate, chunk.channels, chunk.samples.dtype
 
 
 class KeptAudio:

@@ -8,18 +8,16 @@ import numpy.typing as npt
 
 from app.live.activity import ActivityGrid
 from app.live.events import Event
-from app.live.heard import Counters, Heard
+from app.live.heard import Counters
 from app.live.run import Look
-from app.live.states import Facts, Status
+from app.live.states import Status
 from classifiers.prediction import Prediction
-from embeddings.logmel import log_mel
+from embeddings.logmel import YAMNET_OFFSET, log_mel
 
 Floats = npt.NDArray[np.float32]
 
 LEVEL_S = 0.5
 """The level is that of so much audio."""
-PICTURE_OFFSET = 0.001
-"""Added before the logarithm: YAMNet's."""
 FLOOR_DBFS = -120.0
 COLUMNS = 500
 
@@ -121,42 +119,12 @@ class Snapshot:
         return said
 
 
-def make_snapshot(
-    *,
-    id: str,
-    status: Status,
-    started_at: float | None,
-    facts: Facts,
-    look: Look | None,
-    heard: Heard,
-    now: float,
-    stale: bool,
-    queue_s: float,
-    sample_rate: int,
-    pictures: Pictures | None,
-    activity: bool,
-) -> Snapshot:
-    """Put together what a listener knows of itself."""
-    newest = np.zeros(0, np.float32) if look is None else look.newest
-    last = newest[-round(LEVEL_S * sample_rate) :]
-    return Snapshot(
-        id=id,
-        status=status,
-        started_at=started_at,
-        filled_s=facts.filled_s,
-        window_s=facts.window_s,
-        level_dbfs=dbfs(float((last**2).mean()) ** 0.5) if len(last) else FLOOR_DBFS,
-        peak_dbfs=dbfs(float(abs(last).max())) if len(last) else FLOOR_DBFS,
-        prediction=heard.latest,
-        stale=stale,
-        history=tuple(heard.history),
-        came_at=tuple(heard.came_at),
-        now=now,
-        events=heard.tracker.events(),
-        counters=heard.counters(queue_s),
-        pictures=pictures,
-        activity=heard.activity.grid() if activity else None,
-    )
+def levels(look: Look | None, sample_rate: int) -> tuple[float, float]:
+    """Mean power and peak of the newest half second, in dBFS."""
+    last = np.zeros(0, np.float32) if look is None else look.newest[-round(LEVEL_S * sample_rate) :]
+    if not len(last):
+        return FLOOR_DBFS, FLOOR_DBFS
+    return dbfs(float((last**2).mean()) ** 0.5), dbfs(float(abs(last).max()))
 
 
 def make_pictures(look: Look, sample_rate: int) -> Pictures:
@@ -165,7 +133,7 @@ def make_pictures(look: Look, sample_rate: int) -> Pictures:
         start_s=look.end_s - len(look.newest) / sample_rate,
         end_s=look.end_s,
         waveform=envelope(look.newest),
-        log_mel=log_mel(look.newest, log_offset=PICTURE_OFFSET),
+        log_mel=log_mel(look.newest, log_offset=YAMNET_OFFSET),
     )
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,8 @@ import numpy.typing as npt
 from app.live.engine import Engine
 from app.live.snapshot import envelope
 from app.page.pictures import mel_of, shrink
-from classifiers.prediction import ROW_COLUMNS, Prediction
+from app.predicting import FilePrediction, csv_header
+from classifiers.prediction import Prediction
 from embeddings.embedding import window_key
 from ingest.audio import read_windows
 from ingest.errors import AudioError
@@ -146,19 +146,22 @@ def moments(found: Focus, most: int = 5, apart_s: float = 1.5, least: float = 0.
 
 def as_json(analysis: Analysis, model: str) -> str:
     """What `earshot predict --json` prints of one file."""
-    file: dict[str, Any] = {"path": analysis.name, "windows": [p.to_json() for p in analysis.predictions]}
-    if analysis.trouble:
-        file["error"] = analysis.trouble
-    classes = list(analysis.predictions[0].class_names) if analysis.predictions else []
-    return json.dumps({"model": model, "classes": classes, "files": [file]}, indent=2) + "\n"
+    said = {"model": model, "classes": list(_class_names(analysis)), "files": [_told(analysis).to_json()]}
+    return json.dumps(said, indent=2) + "\n"
 
 
 def as_csv(analysis: Analysis) -> str:
     """What `earshot predict --csv` prints of one file."""
+    if not analysis.predictions:
+        return ""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for index, p in enumerate(analysis.predictions):
-        if not index:
-            writer.writerow(["path", *ROW_COLUMNS, *p.class_names])
-        writer.writerow([analysis.name, *p.to_row()])
+    csv.writer(text, lineterminator="\n").writerows([csv_header(_class_names(analysis)), *_told(analysis).to_csv()])
     return text.getvalue()
+
+
+def _told(analysis: Analysis) -> FilePrediction:
+    return FilePrediction(analysis.name, list(analysis.predictions), analysis.trouble or None)
+
+
+def _class_names(analysis: Analysis) -> tuple[str, ...]:
+    return analysis.predictions[0].class_names if analysis.predictions else ()

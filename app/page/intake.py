@@ -18,9 +18,6 @@ from app.page.microphone import Microphone
 if TYPE_CHECKING:
     from pydub import AudioSegment
 
-FLOWING_S = 2.5
-"""Sound counts as coming when a frame came within this time."""
-
 
 class Intake:
     """Opens a listener with the first frame, and another one when that has ended or the model has changed."""

@@ -8,16 +8,14 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
-from embeddings.logmel import HIGH_HZ, LOW_HZ, SAMPLE_RATE, log_mel
+from embeddings.logmel import HIGH_HZ, LOW_HZ, SAMPLE_RATE, YAMNET_OFFSET, log_mel, mel
+from embeddings.spectrogram import cepstra
 from ingest.clip import Waveform
 
 Floats = npt.NDArray[np.float32]
 
-LOG_OFFSET = 0.001
-"""As YAMNet sees it: the quiet parts stay visible."""
-LOUD, QUIET = 3.2, float(np.log(LOG_OFFSET))
+LOUD, QUIET = 3.2, float(np.log(YAMNET_OFFSET))
 """Range of the log-mel colours: from digital silence to about full scale."""
-MFCCS = 20
 
 # From night over sea green to sand: dark to light without a jump, so that it reads in grey and to the colour-blind too.
 _ANCHORS = ("#0b1620", "#12364a", "#125e69", "#23877a", "#6cb077", "#c3cf7a", "#fdf0b0")
@@ -74,23 +72,12 @@ def mel_picture(log_mels: Floats, columns: int = 480) -> str:
 
 def mel_of(waveform: Waveform) -> Floats:
     """Log-mel float32 [frames, 64] of a waveform at 16 kHz, as the pictures want it."""
-    return log_mel(waveform, log_offset=LOG_OFFSET)
-
-
-def mfcc(log_mels: Floats, coefficients: int = MFCCS) -> Floats:
-    """Mel-frequency cepstral coefficients float32 [frames, coefficients]: the orthonormal DCT-II of each log-mel frame.
-
-    Source: Davis and Mermelstein 1980.
-    """
-    from scipy.fft import dct
-
-    cepstrum: Floats = dct(log_mels, type=2, norm="ortho", axis=1)[:, :coefficients].astype(np.float32)
-    return cepstrum
+    return log_mel(waveform, log_offset=YAMNET_OFFSET)
 
 
 def mfcc_picture(log_mels: Floats, columns: int = 480) -> str:
     """MFCC as the `src` of an image. Each coefficient is scaled by itself: the first ones would outshine the others."""
-    values = mfcc(shrink(log_mels, columns))
+    values = cepstra(shrink(log_mels, columns))
     if not len(values):
         return picture(values, 0.0, 1.0)
     spread = values.std(axis=0) + 1e-6
@@ -135,8 +122,5 @@ def mp3(waveform: Waveform, sample_rate: int = SAMPLE_RATE) -> str:
 
 def mel_band_of(hz: float) -> float:
     """Where a frequency lies on a log-mel picture: 0 at the bottom, 1 at the top."""
-
-    def mel(value: float) -> float:
-        return 1127.0 * float(np.log1p(value / 700.0))
-
-    return (mel(hz) - mel(LOW_HZ)) / (mel(HIGH_HZ) - mel(LOW_HZ))
+    low, high, here = mel([LOW_HZ, HIGH_HZ, hz])
+    return float((here - low) / (high - low))

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +31,14 @@ class PageSettings:
 
     def to_text(self) -> str:
         """One word of a command line."""
-        return json.dumps(
-            {
-                "models": list(map(str, self.models)),
-                "weights_dir": str(self.weights_dir) if self.weights_dir else None,
-                "keep_dir": str(self.keep_dir),
-                "max_listeners": self.max_listeners,
-                "precision": self.precision,
-            }
-        )
+        return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_text(cls, text: str) -> "PageSettings":
         said = json.loads(text)
-        return cls(
-            models=tuple(map(Path, said["models"])),
-            weights_dir=Path(said["weights_dir"]) if said["weights_dir"] else None,
-            keep_dir=Path(said["keep_dir"]),
-            max_listeners=said["max_listeners"],
-            precision=said["precision"],
-        )
+        models, own = tuple(map(Path, said["models"])), said["weights_dir"]
+        paths = {"models": models, "weights_dir": Path(own) if own else None, "keep_dir": Path(said["keep_dir"])}
+        return cls(**{**said, **paths})
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from classifiers.bundle import Bundle
 from classifiers.prediction import Prediction
 from ingest.class_sets import NONE_OF_THESE, ClassSet
 from ingest.errors import UsageError
-from ingest.files import atomic_path
+from ingest.files import write_whole
 
 if TYPE_CHECKING:
     from pydub import AudioSegment
@@ -136,8 +136,7 @@ def _append(folder: Path, path: str, label: str, source: str) -> None:
         text.write("path,label,source\n")
     text.seek(0, io.SEEK_END)
     csv.writer(text, lineterminator="\n").writerow([path, label, source])
-    with atomic_path(table) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    write_whole(table, text.getvalue())
 
 
 def counts(folder: Path) -> Mapping[str, int]:

@@ -26,7 +26,6 @@ CELLS = 100_000_000
 Interval = tuple[float, float]
 Weights = npt.NDArray[Any]
 """uint16 or uint32"""
-PER_CLASS = ("ap", "recall", "precision", "f1")
 OVERALL = ("accuracy", "balanced_accuracy", "mAP", "auc")
 
 
@@ -36,7 +35,8 @@ class Replicates:
 
     NaN where a replicate has nothing to measure, such as no row of a class.
 
-    overall: name in OVERALL -> [1 + replicates]. per_class: name in PER_CLASS -> [1 + replicates, classes].
+    overall: name in OVERALL -> [1 + replicates]. per_class: "ap", "recall", "precision" or "f1" -> [1 + replicates,
+        classes].
     """
 
     overall: dict[str, npt.NDArray[np.float64]]
@@ -121,7 +121,7 @@ def replicate(truth: Flags, scores: Scores, said: Flags, weights: npt.NDArray[np
         per_class = {
             "ap": ap,
             "recall": recall,
-            "precision": np.where(claimed > 0, hits / claimed, np.where(support > 0, 0, np.nan)),
+            "precision": np.where(support > 0, hits / np.maximum(claimed, 1), np.nan),
             "f1": np.where(support > 0, 2 * hits / (claimed + support), np.nan),
         }
         rejected = (n[:, None] - support - claimed + hits) / (n[:, None] - support)

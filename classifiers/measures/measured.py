@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.class_sets import rows_with_relatives
 from classifiers.decision import KEEP, Answers
 from classifiers.heads import HeadScores
 from classifiers.measures.intervals import Intervals, measure_intervals
@@ -15,6 +14,7 @@ from classifiers.measures.metrics import Metrics, answers, measure
 from classifiers.measures.rejection import Rejection, measure_rejection
 from classifiers.measures.reliability import Calibration, Confidence, measure_calibration, measure_confidence
 from classifiers.measures.slices import Slice, measure_slices
+from classifiers.targets import rows_with_relatives
 from embeddings.table import EmbeddingTable
 from ingest.class_sets import ClassSet, Mode
 

@@ -18,16 +18,20 @@ MAX_CONFUSION = 500
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """One class. precision, recall and f1 are 0 where they would divide by zero; ap and auc are None where the
-    class has no positives (auc: or no negatives)."""
+    """One class. All but support are None where it has no rows: what was said of it cannot have been right, and a 0
+    would blame the head for the data. precision is 0 where nothing was said of it; auc is None without negatives, too.
+    """
 
     name: str
     support: int
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     ap: float | None
     auc: float | None
+
+
+_NO_ROWS = {"precision": None, "recall": None, "f1": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,10 @@ class Metrics:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Metrics":
-        per_class = tuple(ClassMetrics(name=name, **row) for name, row in data["per_class"].items())
+        per_class = tuple(
+            ClassMetrics(name=name, **row | (_NO_ROWS if row["support"] == 0 else {}))  # earlier versions wrote 0
+            for name, row in data["per_class"].items()
+        )
         return cls(**{**data, "class_names": tuple(data["class_names"]), "per_class": per_class})
 
 
@@ -166,9 +173,9 @@ def _class_metrics(name: str, truth: Flags, said: Flags, scores: Scores) -> Clas
     return ClassMetrics(
         name=name,
         support=support,
-        precision=hits / claimed if claimed else 0.0,
-        recall=hits / support if support else 0.0,
-        f1=2 * hits / (claimed + support) if claimed + support else 0.0,
+        precision=hits / max(claimed, 1) if support else None,
+        recall=hits / support if support else None,
+        f1=2 * hits / (claimed + support) if support else None,
         ap=average_precision(truth, scores),
         auc=roc_auc(truth, scores),
     )

@@ -9,7 +9,7 @@ Source: Piczak, "Environmental sound classification with convolutional neural ne
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingData, make_settings
-from classifiers.networks.keras_head import divisors
+from classifiers.networks.keras_head import FULL_FILE, LIGHT_FILE, Floats, Mask, activation_of, divisors, loss_of
 from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.embedding import Vectors
 from embeddings.litert import open_interpreter
@@ -26,14 +26,11 @@ from embeddings.tf import import_keras, to_litert
 from ingest.class_sets import Mode
 from ingest.errors import UsageError
 
-FULL_FILE, LIGHT_FILE = "head.keras", "head.tflite"
 FULL_BATCH = 64
 POOLINGS = ((4, 2), (2, 2), (2, 2))
 """Behind each convolution, in frames and bands: frames of 10 ms are finer than three convolutions have use for."""
 SHRINK = 16
 """Frames of a slice that become one step."""
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class FittedCnn:
         self.settings: dict[str, Any] = asdict(settings)
 
     def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
-        return _FullHead(self.model).predict(vectors, mask)
+        return _full_head(self.model).predict(vectors, mask)
 
     def save(self, folder: Path) -> None:
         keras = import_keras()
@@ -97,10 +94,8 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     n, dim = len(data.targets), data.spec.dim
     core = _build_core(dim, len(data.class_names), settings)
     epochs, steps, done = epochs_for(settings, n), steps_per_epoch(settings, n), 0
-    losses = keras.losses
-    loss = losses.CategoricalCrossentropy if data.mode == "single" else losses.BinaryCrossentropy
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, epochs * steps)
-    core.compile(keras.optimizers.Adam(schedule), loss(from_logits=True))
+    core.compile(keras.optimizers.Adam(schedule), loss_of(data.mode))
     for _ in range(epochs):
         for rows in np.array_split(rng.permutation(n), steps):
             slices, real = _random_slices(data.vectors, data.mask, rows, settings.frames, rng)
@@ -112,49 +107,50 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     return FittedCnn(_with_scaling(core, mean, std, data.mode), settings)
 
 
-def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> "_FullHead | _LightHead":
+def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> "CnnHead":
     """Load what `save` wrote. The mode is in the graph already."""
     if runtime == "light":
-        return _LightHead(folder / row.light_file)
-    return _FullHead(import_keras().models.load_model(folder / row.full_file))
+        return _light_head(folder / row.light_file)
+    return _full_head(import_keras().models.load_model(folder / row.full_file))
 
 
-class _FullHead:
-    """Runs the Keras model on slices, in batches."""
+class CnnHead:
+    """Scores recordings slice by slice.
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._frames = int(model.input["frames"].shape[1])
+    Args:
+        score: slices [n, frames, dim] and their mask, n at most `at_once` -> scores [n, classes].
+    """
 
-    def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
-        return HeadScores(np.stack([self._row(row[real]) for row, real in zip(vectors, mask, strict=True)]))
-
-    def _row(self, frames: Floats) -> Floats:
-        slices, real = overlapping_slices(frames, self._frames)
-        parts = [
-            np.asarray(self._model({"frames": slices[i : i + FULL_BATCH], "mask": real[i : i + FULL_BATCH]}))
-            for i in range(0, len(slices), FULL_BATCH)
-        ]
-        return np.concatenate(parts).mean(axis=0)
-
-
-class _LightHead:
-    """Runs the LiteRT model, slice by slice."""
-
-    def __init__(self, path: Path) -> None:
-        self._runner = open_interpreter(path).get_signature_runner()
-        self._frames = int(self._runner.get_input_details()["frames"]["shape"][1])
+    def __init__(self, score: Callable[[Floats, Mask], Floats], frames: int, at_once: int) -> None:
+        self._score, self._frames, self._at_once = score, frames, at_once
 
     def predict(self, vectors: Vectors, mask: Mask) -> HeadScores:
         return HeadScores(np.stack([self._row(row[real]) for row, real in zip(vectors, mask, strict=True)]))
 
     def _row(self, frames: Floats) -> Floats:
         slices, real = overlapping_slices(frames, self._frames)
-        scores = [
-            next(iter(self._runner(frames=slices[i : i + 1], mask=real[i : i + 1]).values()))
-            for i in range(len(slices))
-        ]
-        return np.concatenate(scores).mean(axis=0)
+        parts = [slice(i, i + self._at_once) for i in range(0, len(slices), self._at_once)]
+        return np.concatenate([self._score(slices[part], real[part]) for part in parts]).mean(axis=0)
+
+
+def _full_head(model: Any) -> CnnHead:
+    """Of the Keras model, in batches."""
+
+    def score(slices: Floats, real: Mask) -> Floats:
+        return np.asarray(model({"frames": slices, "mask": real}))
+
+    return CnnHead(score, int(model.input["frames"].shape[1]), FULL_BATCH)
+
+
+def _light_head(path: Path) -> CnnHead:
+    """Of the LiteRT model, which takes one slice."""
+    runner = open_interpreter(path).get_signature_runner()
+
+    def score(slices: Floats, real: Mask) -> Floats:
+        scores: Floats = next(iter(runner(frames=slices, mask=real).values()))
+        return scores
+
+    return CnnHead(score, int(runner.get_input_details()["frames"]["shape"][1]), 1)
 
 
 def overlapping_slices(frames: Floats, length: int) -> tuple[Floats, Mask]:
@@ -259,5 +255,4 @@ def _with_scaling(core: Any, mean: Floats, std: Floats, mode: Mode) -> Any:
     mask = layers.Input((length,), dtype="bool", name="mask")
     x = layers.Rescaling((1 / std).tolist(), offset=(-mean / std).tolist(), name="standardise")(frames)
     logits = core([ops.where(ops.expand_dims(mask, -1), x, 0.0), mask])
-    activation = ops.softmax if mode == "single" else ops.sigmoid
-    return keras.Model({"frames": frames, "mask": mask}, activation(logits), name="head")
+    return keras.Model({"frames": frames, "mask": mask}, activation_of(mode)(logits), name="head")

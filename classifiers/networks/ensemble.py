@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from classifiers.heads import HEADS, HeadRow, Progress, TrainingData, make_settings
-from classifiers.networks.attention import fit_core, settings_for
+from classifiers.networks.attention import fit_core
 from classifiers.networks.attention_graph import average
-from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, Mask, load
+from classifiers.networks.attention_settings import settings_for
+from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, Mask, activation_of, load, with_scaling
 from classifiers.networks.training import Teacher, part_of
 from embeddings.tf import import_keras
+from ingest.class_sets import Mode
 from ingest.errors import UsageError
 
 __all__ = ["EnsembleSettings", "fit", "fit_members", "load"]
@@ -65,7 +67,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     if pupil:
         teacher = _teacher(core, data.mode)
         core, _ = fit_core(data, scaling, pupil, seed + n, progress=part_of(progress, n, parts), teacher=teacher)
-    return FittedKeras(core, scaling, data.spec, data.mode, asdict(settings))
+    return FittedKeras(with_scaling(core, scaling, data.spec, data.mode), data.spec, asdict(settings))
 
 
 def fit_members(
@@ -103,13 +105,11 @@ def _member_row(name: str, setting: str) -> HeadRow:
     return family[name]
 
 
-def _teacher(core: Any, mode: str) -> Teacher:
+def _teacher(core: Any, mode: Mode) -> Teacher:
     """The core's probabilities, as the loop asks for them."""
-    ops = import_keras().ops
-    activation = ops.softmax if mode == "single" else ops.sigmoid
-    logits = import_keras().Model(core.inputs, activation(core.outputs[0]))
+    said = import_keras().Model(core.inputs, activation_of(mode)(core.outputs[0]))
 
     def teach(x: Floats, mask: Mask) -> Floats:
-        return np.asarray(logits.predict_on_batch([x, mask]))
+        return np.asarray(said.predict_on_batch([x, mask]))
 
     return teach

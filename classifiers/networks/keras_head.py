@@ -69,7 +69,7 @@ class InputScaling:
         return (total / mask.sum()).astype(np.float32)
 
 
-class FittedGraph:
+class FittedKeras:
     """A trained graph that takes vectors as stored."""
 
     def __init__(self, model: Any, spec: EncoderSpec, settings: dict[str, Any]) -> None:
@@ -81,19 +81,6 @@ class FittedGraph:
     def save(self, folder: Path) -> None:
         self.model.save(folder / FULL_FILE)
         (folder / LIGHT_FILE).write_bytes(_to_tflite(self.model, self.spec))
-
-
-class FittedKeras(FittedGraph):
-    """A trained core, with its scaling and activation around it.
-
-    core: the graph without them, for heads that are built from heads.
-    """
-
-    def __init__(
-        self, core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode, settings: dict[str, Any]
-    ) -> None:
-        super().__init__(_with_scaling(core, scaling, spec, mode), spec, settings)
-        self.core, self.scaling = core, scaling
 
 
 def load(row: HeadRow, folder: Path, mode: Mode, runtime: Runtime) -> "FullHead | LightHead":
@@ -155,19 +142,31 @@ def scaled_inputs(scaling: InputScaling, spec: EncoderSpec) -> tuple[dict[str, A
     return {"vectors": vectors, "mask": mask}, ops.where(ops.expand_dims(mask, -1), x, 0.0)
 
 
-def _with_scaling(core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode) -> Any:
+def with_scaling(core: Any, scaling: InputScaling, spec: EncoderSpec, mode: Mode) -> Any:
     """The trained core between its scaling and the activation of its mode: vectors as stored -> scores."""
     keras = import_keras()
-    ops = keras.ops
     inputs, x = scaled_inputs(scaling, spec)
     clip_logits, votes, attention = core([x, inputs["mask"]])
-    activation = ops.softmax if mode == "single" else ops.sigmoid
+    activation = activation_of(mode)
     outputs = {
         "scores": activation(clip_logits),
-        "patch_scores": ops.where(ops.expand_dims(inputs["mask"], -1), activation(votes), 0.0),
+        "patch_scores": keras.ops.where(keras.ops.expand_dims(inputs["mask"], -1), activation(votes), 0.0),
         "attention": attention,
     }
     return keras.Model(inputs, outputs, name="head")
+
+
+def activation_of(mode: Mode) -> Any:
+    """What makes scores of logits."""
+    ops = import_keras().ops
+    return ops.softmax if mode == "single" else ops.sigmoid
+
+
+def loss_of(mode: Mode) -> Any:
+    """What logits are trained by."""
+    losses = import_keras().losses
+    loss = losses.CategoricalCrossentropy if mode == "single" else losses.BinaryCrossentropy
+    return loss(from_logits=True)
 
 
 def divisors(std: npt.NDArray[np.float64]) -> Floats:

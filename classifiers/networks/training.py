@@ -5,52 +5,20 @@ Rows are gathered batch by batch, so vectors may lie in a file that is mapped in
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from classifiers.heads import Progress, TrainingData
-from classifiers.networks.attention_graph import Graph, GraphSettings
-from classifiers.networks.keras_head import Floats, InputScaling, Mask, batches
+from classifiers.networks.attention_graph import Graph
+from classifiers.networks.attention_settings import AttentionSettings
+from classifiers.networks.keras_head import Floats, InputScaling, Mask, batches, loss_of
 from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.tf import bfloat16_products, import_keras
-from ingest.class_sets import Mode
 
 Teacher = Callable[[Floats, Mask], Floats]
 """Scaled vectors [n, patches, dim] and mask -> probabilities [n, classes]."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionSettings(GraphSettings):
-    """How a head of the family is built and trained.
-
-    networks: how many are trained, one after the other from first weights of their own; the head is their mean.
-    epochs, batch: passes over the data, rows in a step.
-    min_steps, max_steps: bounds on the steps in all, see `steps.Paced`.
-    learning_rate, warmup: peak of the cosine schedule, and share of the steps that lead up to it.
-    weight_decay: AdamW's; of matrices only.
-    mixup: both parameters of the beta distribution that pairs of rows are mixed with; 0 is off.
-    mix_pooled: share of the steps that mix what the branches pooled, where they can, and not the inputs.
-    taught: share of the targets that comes from a teacher, where there is one.
-    patience: epochs without a better loss on held-out sources before training stops; 0 trains on all rows to the end.
-    precision: of matrix products, "float32" or "bfloat16" (half the time where the processor has it).
-    """
-
-    networks: int = 1
-    epochs: int = 60
-    batch: int = 64
-    min_steps: int = 300
-    max_steps: int = 6000
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    mixup: float = 1.0
-    mix_pooled: float = 0.0
-    taught: float = 0.7
-    patience: int = 0
-    precision: str = "float32"
 
 
 def train(
@@ -112,12 +80,6 @@ def best_epochs(
 
     train(graph, learn, scaling, settings, rng, after_epoch=worse, **how)
     return int(np.argmin(losses)) + 1
-
-
-def loss_of(mode: Mode) -> Any:
-    keras = import_keras()
-    single, multi = keras.losses.CategoricalCrossentropy, keras.losses.BinaryCrossentropy
-    return single(from_logits=True) if mode == "single" else multi(from_logits=True)
 
 
 def lesson(

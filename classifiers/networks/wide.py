@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from classifiers.heads import HEADS, HeadRow, Progress, TrainingData, make_settings
-from classifiers.networks.attention import fit_core, settings_for
+from classifiers.networks.attention import fit_core
+from classifiers.networks.attention_settings import settings_for
 from classifiers.networks.ensemble import fit_members
-from classifiers.networks.keras_head import FittedGraph, Floats, InputScaling, load, scaled_inputs
+from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, activation_of, load, scaled_inputs
 from embeddings.tf import import_keras
 
 __all__ = ["WideSettings", "fit", "lessons", "load"]
@@ -65,7 +66,7 @@ def lessons(data: TrainingData, min_rows: int) -> Floats:
     return np.hstack([data.targets, others[:, ~twice]])
 
 
-def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: Progress) -> FittedGraph:
+def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int, progress: Progress) -> FittedKeras:
     """Train on all rows of `data`, background included. Imports TensorFlow."""
     settings = make_settings(WideSettings, row, changes)
     scaling = InputScaling.of(data.vectors, data.mask)
@@ -86,7 +87,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
         special, told = settings_for(HEADS["decision"], {}, theirs), _part(progress, ends[i], ends[i + 1])
         specialists.append(fit_core(theirs, scaling, special, seed + 1 + i, progress=told)[0])
     model = _whole(generalist, specialists, data, scaling, settings, rejects=not has_class.all())
-    return FittedGraph(model, data.spec, asdict(settings) | {"labels_learned": labels.shape[1]})
+    return FittedKeras(model, data.spec, asdict(settings) | {"labels_learned": labels.shape[1]})
 
 
 def _whole(
@@ -114,7 +115,7 @@ def _whole(
         logits = (1 - settings.blend) * _log_softmax(clips) + settings.blend * _log_softmax(alone)
     if single:
         logits -= ops.convert_to_tensor(settings.prior * _log_shares(data.targets))
-    activation = ops.softmax if single else ops.sigmoid
+    activation = activation_of(data.mode)
     outputs = {
         "scores": activation(logits),
         "patch_scores": ops.where(ops.expand_dims(mask, -1), activation(by_patch[0]), 0.0),

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from classifiers.compare import Compared, Comparison, Measure
+from classifiers.comparison.compare import Compared, Comparison, Measure
 from classifiers.measures.intervals import OVERALL, Interval
 from classifiers.report.numbers import format_number
 from classifiers.report.page import how_measured_by

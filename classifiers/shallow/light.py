@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.calibration import log_scores, logit
+from classifiers.calibration import log_scores, logit, sigmoid, softmax
 from classifiers.shallow.pooling import Floats
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -50,17 +50,6 @@ def squared_distances(a: Floats, b: Floats) -> Floats:
     """Between all rows of a [n, d] and b [m, d]: float64 [n, m]."""
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
     return np.maximum(squares - 2 * a @ b.T, 0)
-
-
-def softmax(logits: Floats) -> Floats:
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-
-def sigmoid(logits: Floats) -> Floats:
-    """1 / (1 + exp(-x)), without overflow."""
-    e = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1, e) / (1 + e)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ingest.citysounds import KINDS, SAMPLE_RATE, synthesise
+from app.citysounds import KINDS, SAMPLE_RATE, synthesise
 
 URBAN = (
     "air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.citysounds import KINDS
+from app.citysounds import KINDS
 
 ROOT = Path(__file__).parents[2]
 CHANCE = 1 / len(KINDS)

@@ -39,6 +39,24 @@ def test_embed_says_what_it_did_and_goes_on_where_it_was(sounds: Path, tmp_path:
     assert table.vectors.shape == (40, 9, 1024) and table.mask.all()
 
 
+def test_what_is_taken_out_or_copied_anew_leaves_nothing_behind(sounds: Path, tmp_path: Path) -> None:
+    """A folder and its manifest are the same audio; a failure goes with its file, and another date is no change."""
+    emb, clips, classes = (tmp_path / name for name in ("emb", "clips", "classes"))
+    classes.mkdir()
+    sounds = sounds.rename(classes / "Dog")
+    run("ingest", "folder", classes, "--out", clips)
+    first = run("embed", clips, "--encoder", "logmel", "--out", emb)
+    assert f"  {sounds / 'empty.wav'}: the file has no bytes" in first.stdout, "a path without dots"
+    assert (emb / "failures.parquet").is_file()
+    (sounds / "empty.wav").unlink()
+    for path in sounds.iterdir():
+        path.touch()
+    run("ingest", "folder", classes, "--out", clips)
+    again = json.loads(run("embed", clips / "manifest.parquet", "--encoder", "logmel", "--out", emb, "--json").stdout)
+    assert (again["done_before"], again["failed"], again["changed"]) == (40, {}, [])
+    assert not (emb / "failures.parquet").exists()
+
+
 def test_a_fitted_projection_stays_with_its_store(sounds: Path, tmp_path: Path, shared: Path) -> None:
     emb, weights = tmp_path / "emb", ["--weights", shared / "models"]
     run("embed", sounds, "--encoder", "yamnet-128", "--fit-pca", "--out", emb, *weights)

@@ -1,12 +1,18 @@
 """earshot plot: a picture a file, and what it refuses."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import soundfile
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib.font_manager import fontManager
 
 from app.cli import main
+from embeddings.lettering import _fonts_for, letter
 from embeddings.plot import draw_features
 
 RATE = 16_000
@@ -72,7 +78,7 @@ def test_folders_are_drawn_and_a_file_that_is_too_short_does_not_end_the_batch(
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == [f"{long.stem}.png"]
 
 
-ODD_NAMES = ("$\\frac.wav", "鳥の声 🐕.wav", "two\nlines.wav", "very_long_" * 24 + ".wav")
+ODD_NAMES = ("$\\frac.wav", "نمی\u200cدانم.wav", "two\nlines.wav", "very_long_" * 24 + ".wav")
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -81,7 +87,77 @@ def test_any_name_can_be_drawn_and_fits(name: str, tmp_path: Path, capsys: pytes
     code, _, err = run(capsys, sound, "--out", tmp_path / "pictures")
     assert (code, err) == (0, "")
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == [f"{sound.stem}.png"]
-    assert len(draw_features(np.zeros(RATE, np.float32), name).get_suptitle()) < 100
+    assert len(letter(name).text) < 100
+    assert letter(name).missing == ""
+
+
+NOWHERE = "\U0001fa2b"
+"""A chess piece of 2020, in no font that is likely to be installed; the tests make one."""
+
+
+@pytest.fixture
+def chess_font(tmp_path: Path) -> Iterator[Path]:
+    """A font of one letter, of which matplotlib knows nothing before the test and nothing after it."""
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder([".notdef", "piece"])
+    builder.setupCharacterMap({ord(NOWHERE): "piece"})
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 700), (500, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "piece": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (500, 0), "piece": (600, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Chess of 2020", "styleName": "Regular", "psName": "Chess"})
+    builder.setupOS2(usWeightClass=400)
+    builder.setupPost()
+    builder.save(tmp_path / "chess.ttf")
+    before = list(fontManager.ttflist)
+    _fonts_for.cache_clear()
+    yield tmp_path / "chess.ttf"
+    fontManager.ttflist[:] = before
+    _fonts_for.cache_clear()
+
+
+def test_letters_come_from_whatever_installed_font_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], chess_font: Path
+) -> None:
+    fontManager.addfont(chess_font)
+    title = letter(f"a {NOWHERE} b")
+    assert (title.drawable, title.missing) == (f"a {NOWHERE} b", "")
+    assert title.families[-1] == "Chess of 2020"
+    code, _, err = run(capsys, write(tmp_path / f"{NOWHERE}.wav"), "--out", tmp_path / "x.pdf")
+    assert (code, err) == (0, "")
+    assert b"Chess" in (tmp_path / "x.pdf").read_bytes()
+
+
+def test_a_font_that_was_installed_since_matplotlib_looked_is_found(
+    monkeypatch: pytest.MonkeyPatch, chess_font: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.ttf"
+    broken.write_bytes(b"no font")
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [str(broken), str(chess_font)])
+    assert letter(NOWHERE).missing == ""
+
+
+def test_letters_of_no_font_are_told_once_and_drawn_as_no_boxes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert letter(f"a {NOWHERE}{NOWHERE} {NOWHERE}.wav").drawable == "a […].wav"
+    sounds = [write(tmp_path / f"{NOWHERE} {i}.wav", 0.3) for i in range(2)]
+    code, _, err = run(capsys, *sounds, "--out", tmp_path / "pictures")
+    assert code == 0
+    assert err.startswith(f"note: no font of this machine has {NOWHERE}, so")
+    assert len(err.splitlines()) == 1
+
+
+def test_the_letters_of_an_svg_are_left_to_who_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, write(tmp_path / f"鳥 <& {NOWHERE}.wav"), "--out", tmp_path / "x.svg")
+    assert (code, err) == (0, "")
+    texts = [element.text for element in ElementTree.parse(tmp_path / "x.svg").iter("{http://www.w3.org/2000/svg}text")]
+    assert f"鳥 <& {NOWHERE}.wav" in texts
+    assert "waveform" in texts
 
 
 def test_a_click_stands_at_its_time_in_every_row() -> None:
@@ -118,6 +194,17 @@ def test_the_legend_and_the_curves_stand_apart() -> None:
     figure.draw_without_rendering()
     axis = figure.axes[4]
     assert axis.get_legend().get_window_extent().y0 >= axis.get_window_extent().y1
+
+
+def test_what_is_there_decides_whether_out_is_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = write(tmp_path / "sound.wav", 0.3)
+    (tmp_path / "folder.png").mkdir()
+    code, out, _ = run(capsys, sound, "--out", tmp_path / "folder.png")
+    assert (code, out) == (0, f"{tmp_path / 'folder.png' / 'sound.png'}\n")
+    (tmp_path / "file").touch()
+    code, out, err = run(capsys, sound, "--out", tmp_path / "file")
+    assert (code, out) == (2, "")
+    assert "--out: takes a .png, .svg, .pdf or a folder, got" in err
 
 
 @pytest.mark.parametrize(

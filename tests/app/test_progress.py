@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app.share_bar import ShareBar, remaining
+from app.progress import ShareBar, remaining
 
 
 def test_a_bar_that_has_not_begun_goes_without_a_word() -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 import pytest
 
-from app import recipe_run
 from app.cli import earshot, main
-from app.recipe import Recipe, Step, kind_of, read_recipe, recipe_names
-from app.recipe_report import render_recipe, table_rows, text_table
-from app.recipe_run import RunSettings, StepResult, run_recipe
+from app.recipes import run as recipe_run
+from app.recipes.recipe import Recipe, Step, kind_of, read_recipe, recipe_names
+from app.recipes.report import render_recipe, table_rows, text_table
+from app.recipes.run import RunSettings, StepResult, run_recipe
 from classifiers.heads import HEADS
 from embeddings.encoders import ENCODERS
 from embeddings.weights import WEIGHTS
@@ -69,7 +69,6 @@ def run(recipe: Recipe, data: Path, out: Path, quick: bool = False) -> list[Step
     return run_recipe(
         recipe,
         RunSettings(data, out, quick),
-        run=lambda args: earshot.main(args=args, prog_name="earshot", standalone_mode=False),
         say=lambda line: None,
     )
 
@@ -168,8 +167,8 @@ def test_a_step_that_fails_says_why_and_only_what_needs_it_is_left_out(small, tm
 
 def test_without_weights_their_steps_are_left_out(tmp_path, monkeypatch):
     monkeypatch.setenv("EARSHOT_WEIGHTS", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("app.recipe_run.look_up", lambda name, folder: None)
-    monkeypatch.setattr("app.recipe_run.fetch", refuse)
+    monkeypatch.setattr("app.recipes.run.look_up", lambda name, folder: None)
+    monkeypatch.setattr("app.recipes.run.fetch", refuse)
     steps = (Step("s", ("embed", "{data}", "--encoder", "yamnet", "--out", "{out}/y"), needs=("yamnet.h5",)),)
     (result,) = run(Recipe("r", "t", "p", "d", steps), tmp_path, tmp_path / "out")
     assert (result.state, result.problem) == ("left out", "not to be had")

@@ -9,7 +9,7 @@ import soundfile
 from click.testing import CliRunner
 
 from app.cli import earshot
-from classifiers.compare import choose_heads
+from classifiers.comparison.compare import choose_heads
 from embeddings.encoders import encoder_row
 from embeddings.store import EmbeddingStore
 

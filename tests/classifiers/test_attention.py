@@ -1,9 +1,6 @@
 """The attention family: what holds for each of its heads, and how one is trained."""
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,17 +8,13 @@ import pytest
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
 from classifiers.networks import attention, ensemble, training
-from classifiers.networks.attention import fit_core, settings_for
-from classifiers.networks.attention_graph import (
-    _coarse_dropout,
-    _for_each_class,
-    _normalised_dense,
-    _SelfAttention,
-    average,
-    build_graph,
-)
+from classifiers.networks.attention import fit_core
+from classifiers.networks.attention_graph import _SelfAttention, average, build_graph
+from classifiers.networks.attention_pooling import _for_each_class
+from classifiers.networks.attention_settings import AttentionSettings, settings_for
 from classifiers.networks.keras_head import InputScaling
-from classifiers.networks.training import AttentionSettings, lesson, train
+from classifiers.networks.training import lesson, train
+from classifiers.networks.training_layers import coarse_dropout, normalised_dense
 from embeddings import mapped
 from embeddings.tf import import_keras, to_litert
 from ingest.errors import UsageError
@@ -159,7 +152,7 @@ def test_batch_norm_is_settled_on_clean_patches() -> None:
     """The closed form of the variance is that of a forward pass."""
     data = make_data()
     scaling = InputScaling.of(data.vectors, data.mask)
-    graph = build_graph(12, 3, AttentionSettings(hidden=8, batch_norm=True), mix_pooled=False)
+    graph = build_graph(12, 3, AttentionSettings(hidden=8, batch_norm=True))
     graph.settle(scaling.correlation(data.vectors, data.mask))
     outputs = scaling.apply(data.vectors, data.mask)[data.mask] @ np.asarray(graph.core.get_layer("patch").kernel)
     normalise = graph.core.get_layer("normalise")
@@ -210,28 +203,13 @@ def test_vectors_in_a_file_train_the_same_head(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.tensorflow
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_keras_loads_an_ensemble_without_our_code(tmp_path: Path) -> None:
-    short = {"members": ["decision", "multihead"], "epochs": 1}
-    fit_head("ensemble", make_data(n=24), 0, changes=short).save(tmp_path)
-    code = (
-        "import keras, numpy, sys\n"
-        f"model = keras.models.load_model({str(tmp_path / 'head.keras')!r})\n"
-        "out = model({'vectors': numpy.zeros((2, 4, 12), 'uint8'), 'mask': numpy.ones((2, 4), bool)})\n"
-        "assert out['scores'].shape == (2, 3) and 'classifiers' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-
-
-@pytest.mark.tensorflow
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.99])
 def test_dropout_by_the_byte_is_dropout(rate: float) -> None:
     """A share of units near `rate`, new ones each time; the others grow so that the mean stays. Outside of training
     nothing. Units that no four bytes share evenly."""
     keras = import_keras()
     keras.utils.set_random_seed(0)
-    layer, x = _coarse_dropout(rate), np.ones((211, 7, 11), np.float32)
+    layer, x = coarse_dropout(rate), np.ones((211, 7, 11), np.float32)
     np.testing.assert_array_equal(layer(x, training=False), x)
     first, second = (np.asarray(layer(x, training=True)) for _ in range(2))
     assert np.mean(first == 0) == pytest.approx(rate, abs=0.015)
@@ -241,7 +219,7 @@ def test_dropout_by_the_byte_is_dropout(rate: float) -> None:
     words = (first == 0).ravel()[: first.size // 4 * 4].reshape(-1, 4)
     assert np.mean(words.all(axis=1)) == pytest.approx(rate**4, abs=0.02)  # bytes of one word have nothing in common
     keras.utils.set_random_seed(0)
-    np.testing.assert_array_equal(_coarse_dropout(rate)(x, training=True), first)
+    np.testing.assert_array_equal(coarse_dropout(rate)(x, training=True), first)
 
 
 @pytest.mark.tensorflow
@@ -258,7 +236,7 @@ def test_batch_norm_by_the_moments_of_the_inputs_is_batch_norm() -> None:
     normalise(dense(x))
     normalise.gamma.assign(rng.normal(size=9))
     normalise.beta.assign(rng.normal(size=9))
-    ours = np.asarray(_normalised_dense(dense, normalise)(x, mask))
+    ours = np.asarray(normalised_dense(dense, normalise)(x, mask))
     keras_own = np.asarray(normalise(dense(x), mask=mask, training=True))
     np.testing.assert_allclose(ours[mask], keras_own[mask], atol=1e-4)
 
@@ -273,7 +251,7 @@ def test_branches_apart_are_taught_one_by_one(apart: float, weights: tuple[float
     settings = AttentionSettings(
         branches=("multihead", "decision"), hidden=8, width=8, dropout=0.0, input_dropout=0.0, apart=apart
     )
-    graph = build_graph(data.spec.dim, 3, settings, mix_pooled=False)
+    graph = build_graph(data.spec.dim, 3, settings)
     assert graph.weights == pytest.approx(weights)
     x = [InputScaling.of(data.vectors, data.mask).apply(data.vectors, data.mask), data.mask]
     said = graph.trained(x, training=True)
@@ -399,7 +377,7 @@ def test_an_ensemble_takes_heads_of_the_family_only(name: str) -> None:
 @pytest.mark.parametrize(("branches", "complaint"), [(("decision", "mean"), "got 'mean'"), (("decision",) * 2, "once")])
 def test_branches_are_known_and_named_once(branches: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(UsageError, match=f"--set branches: .*{complaint}"):
-        build_graph(12, 3, AttentionSettings(branches=branches), mix_pooled=False)
+        build_graph(12, 3, AttentionSettings(branches=branches))
 
 
 @pytest.mark.tensorflow

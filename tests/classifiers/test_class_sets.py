@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.class_sets import (
+from classifiers.targets import (
     ALL_BACKGROUND,
     add_background,
     make_targets,

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifiers import fold_results, heads
-from classifiers.compare import CompareSettings, Comparison, choose_heads, compare, family_of
+from classifiers import heads
+from classifiers.comparison import fold_results
+from classifiers.comparison.compare import CompareSettings, Comparison, choose_heads, compare, family_of
 from classifiers.heads import HeadRow, HeadScores, TrainingData
 from classifiers.measures.intervals import OVERALL
 from classifiers.report.comparison_pages import render_csv, render_markdown, render_page, seconds_text
@@ -80,7 +81,7 @@ def few_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     table = {row.name: row for row in rows}
     monkeypatch.setattr(heads, "HEADS", table)
-    for module_with_table in ("classifiers.compare", "classifiers.fold_results"):
+    for module_with_table in ("classifiers.comparison.compare", "classifiers.comparison.fold_results"):
         monkeypatch.setattr(f"{module_with_table}.HEADS", table)
     FITS.clear()
 
@@ -121,7 +122,7 @@ def test_two_names_of_one_head_cannot_be_told_apart(tmp_path: Path) -> None:
 
 def test_mean_spread_and_interval_are_of_the_same_answers(tmp_path: Path) -> None:
     heads.HEADS["timid"] = replace(heads.HEADS["good"], name="timid")
-    (row,) = compare(make_table(150), make_spec(), CompareSettings(("timid",), classes="Dog"), tmp_path).heads
+    (row,) = compare(make_table(150), make_spec(), CompareSettings(heads=("timid",), classes="Dog"), tmp_path).heads
     measure = row.measures["balanced_accuracy"]
     assert measure.mean is not None and measure.interval is not None and row.metrics is not None
     assert row.metrics.balanced_accuracy > 0.8  # at .5 nothing would be present, and this one half
@@ -133,7 +134,7 @@ def test_background_accepted_is_told_at_the_share_that_is_asked_for(tmp_path: Pa
     table = make_table(150, classes=("Dog", "Siren", "Bird", "Rain"))
     accepted = []
     for keep in (0.3, 0.9):
-        settings = CompareSettings(("bad",), classes="Dog;Siren;Bird", background=30, keep=keep)
+        settings = CompareSettings(heads=("bad",), classes="Dog;Siren;Bird", background=30, keep=keep)
         result = compare(table, make_spec(), settings, tmp_path)
         accepted.append(result.heads[0].rejected["accepted_at_keep"])
         assert f"| let in, {keep:.0%} kept |" in render_markdown(result)
@@ -144,7 +145,7 @@ def test_background_accepted_is_told_at_the_share_that_is_asked_for(tmp_path: Pa
 @pytest.mark.parametrize(("protocol", "rows"), [("split", 22), ("cv5", 114)])
 def test_how_many_rows_were_tested_is_told(tmp_path: Path, protocol: Any, rows: int) -> None:
     table = make_table(150, classes=("Dog", "Siren", "Bird", "Rain"))
-    settings = CompareSettings(("good",), classes="Dog;Siren;Bird", background=30, protocol=protocol)
+    settings = CompareSettings(heads=("good",), classes="Dog;Siren;Bird", background=30, protocol=protocol)
     result = compare(table, make_spec(), settings, tmp_path)
     assert result.heads[0].metrics is not None
     assert result.tested == result.to_json()["tested"] == result.heads[0].metrics.n == rows
@@ -175,10 +176,10 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_table(tmp_path: Path, m
         written.append(path)
 
     FITS.clear()
-    monkeypatch.setattr("classifiers.fold_runs.write_result", write_seven)
+    monkeypatch.setattr("classifiers.comparison.fold_runs.write_result", write_seven)
     with pytest.raises(Killed):
         made(tmp_path / "killed")
-    monkeypatch.setattr("classifiers.fold_runs.write_result", write)
+    monkeypatch.setattr("classifiers.comparison.fold_runs.write_result", write)
     (tmp_path / "killed" / written[2].name).write_bytes(written[3].read_bytes()[:700])  # as after a failing disk
     FITS.clear()
     resumed = made(tmp_path / "killed")

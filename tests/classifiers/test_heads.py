@@ -121,8 +121,12 @@ def test_attention_sums_to_one_over_the_real_patches() -> None:
     assert not said.patch_scores[~data.mask].any()
 
 
-def test_keras_loads_the_head_without_our_code(tmp_path: Path) -> None:
-    fit("attention", make_data()).save(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("attention", QUICK["attention"]), ("ensemble", {"members": ["decision", "multihead"], "epochs": 1})],
+)
+def test_keras_loads_the_head_without_our_code(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    fit_head(name, make_data(), 0, changes=changes).save(tmp_path)
     code = (
         "import keras, numpy, sys\n"
         f"model = keras.models.load_model({str(tmp_path / 'head.keras')!r})\n"

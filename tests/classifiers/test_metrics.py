@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from app.tables import metrics_table
 from classifiers.measures.metrics import Metrics, d_prime, measure, roc_auc
 from ingest.errors import FormatError
 
@@ -28,7 +29,9 @@ def test_single_agrees_with_scikit_learn(labels: np.ndarray, scores: np.ndarray)
         assert ours.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(labels, said))
     table = sk.precision_recall_fscore_support(labels, said, labels=[0, 1, 2], zero_division=0)
     for c, row in enumerate(ours.per_class):
-        assert (row.precision, row.recall, row.f1, row.support) == pytest.approx([column[c] for column in table])
+        *measures, support = (column[c] for column in table)
+        assert row.support == support
+        assert (row.precision, row.recall, row.f1) == (pytest.approx(measures) if support else (None, None, None))
 
 
 @settings(deadline=None)
@@ -74,8 +77,8 @@ def test_a_handful_of_rows_agrees_with_scikit_learn_too(rows: tuple[np.ndarray, 
     both = [c for c in range(3) if 0 < truth[:, c].sum() < len(truth)]
     for c, row in enumerate(ours.per_class):
         table = sk.precision_recall_fscore_support(truth[:, c], said[:, c], average="binary", zero_division=0)
-        assert (row.precision, row.recall, row.f1) == pytest.approx(table[:3])
         if row.support:
+            assert (row.precision, row.recall, row.f1) == pytest.approx(table[:3])
             assert row.ap == pytest.approx(sk.average_precision_score(truth[:, c], scores[:, c]))
         assert (row.auc is None) == (c not in both)
         if c in both:
@@ -128,10 +131,29 @@ def test_equal_scores_are_chance() -> None:
 def test_json_and_back(mode: str) -> None:
     truth = np.eye(3)[np.arange(9) % 2]  # class c has no row
     metrics = measure(truth, np.random.default_rng(0).random((9, 3)), NAMES, mode)
-    assert metrics.per_class[2].ap is None
+    nothing = {"support": 0} | dict.fromkeys(("precision", "recall", "f1", "ap", "auc"))
+    assert metrics.to_json()["per_class"]["c"] == nothing
     assert metrics.classes_scored == 2
     text = json.dumps(metrics.to_json(), allow_nan=False)
     assert Metrics.from_json(json.loads(text)) == metrics
+    earlier = json.loads(text)
+    earlier["per_class"]["c"] |= {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+    assert Metrics.from_json(earlier) == metrics
+
+
+@pytest.mark.parametrize("mode", ["single", "multi"])
+def test_a_class_without_rows_has_no_measures_and_is_in_no_mean(mode: str) -> None:
+    """Said or not, it is as if it were none of the classes that are measured."""
+    rng = np.random.default_rng(0)
+    truth, scores = np.eye(3)[np.arange(30) % 2], rng.random((30, 3))
+    said = scores == scores.max(axis=1, keepdims=True)
+    assert said[:, 2].any()
+    with_it, without = (measure(truth[:, :n], scores[:, :n], NAMES[:n], mode, said[:, :n]) for n in (3, 2))
+    assert with_it.per_class[:2] == without.per_class
+    for mean in ("balanced_accuracy", "mAP", "auc", "classes_scored"):
+        assert getattr(with_it, mean) == getattr(without, mean), mean
+    (line,) = [line for line in metrics_table(with_it).splitlines() if line.startswith("  c ")]
+    assert line.split() == ["c", "–", "–", "–", "–", "0"]
 
 
 @pytest.mark.parametrize(

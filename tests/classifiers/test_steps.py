@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classifiers.networks.attention_settings import AttentionSettings
 from classifiers.networks.cnn import CnnSettings
 from classifiers.networks.steps import Paced, epochs_for, steps_per_epoch
-from classifiers.networks.training import AttentionSettings
 
 COUNTS = st.integers(1, 1000)
 

@@ -1,5 +1,6 @@
 """The pipeline: every item is a row or a failure, once, whatever happens on the way."""
 
+import json
 import os
 import shutil
 import sys
@@ -16,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from embeddings.embed import EmbedSettings, Progress, Summary, embed
+from embeddings.marks import mark_of
 from embeddings.store import EmbeddingStore
 from ingest.audio import read_windows
 from ingest.clip import AudioItem, Clip
-from ingest.errors import SpecMismatchError, UsageError
+from ingest.errors import FormatError, SpecMismatchError, UsageError
 from tests.embeddings.fakes import RATE, StatisticsEncoder, read_wav, write_sound, write_sounds
 
 Row = tuple[str, str, str, float, float, tuple[str, ...], int, bytes]
@@ -31,8 +33,8 @@ def run(
     encoder = encoder or StatisticsEncoder(batch)
     store = EmbeddingStore.create(out, encoder.spec)
     read = settings.pop("read", read_wav)
-    progress = settings.pop("progress", lambda _: None)
-    summary = embed(items, encoder, store, EmbedSettings(**settings), read=read, progress=progress)
+    progress, audio = settings.pop("progress", lambda _: None), settings.pop("audio", "")
+    summary = embed(items, encoder, store, EmbedSettings(**settings), audio=audio, read=read, progress=progress)
     assert summary.items == summary.done_before + summary.embedded + len(summary.failures)
     return summary
 
@@ -118,18 +120,104 @@ def test_labels_that_changed_since_are_told(sounds: list[AudioItem], tmp_path: P
     assert (again.done_before, again.embedded) == (8, 0)
 
 
-def test_files_written_since_and_clips_that_have_gone_are_told(sounds: list[AudioItem], tmp_path: Path) -> None:
+@pytest.fixture
+def copies(sounds: list[AudioItem], tmp_path: Path) -> list[AudioItem]:
+    """Sounds that a test may change."""
     copies = [replace(item, path=tmp_path / f"{i}.wav") for i, item in enumerate(sounds[:3])]
     for copy, item in zip(copies, sounds, strict=False):
         copy.path.write_bytes(item.path.read_bytes())
-    first = run(copies, tmp_path / "store")
-    again = run(copies, tmp_path / "store")
-    assert (first.newer, first.unlisted) == (again.newer, again.unlisted) == ((), ())
+    return copies
+
+
+def test_clips_that_have_gone_are_told(copies: list[AudioItem], tmp_path: Path) -> None:
+    assert run(copies, tmp_path / "store").unlisted == ()
+    assert run(copies[1:], tmp_path / "store").unlisted == (copies[0].key,)
+
+
+def flip_the_end(path: Path, *, grow: int = 0) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f" * (1 + grow))
+
+
+@pytest.mark.parametrize("shard_items", [1, 100])
+def test_files_that_are_others_now_are_told_however_old_they_look(
+    copies: list[AudioItem], tmp_path: Path, shard_items: int
+) -> None:
+    """One of another size, and one of another date; of the same size and date a file is the same, as for git."""
+    longer, as_long, same = copies
+    assert run(copies, tmp_path / "store", shard_items=shard_items).changed == ()
+    for item, grow in ((longer, 2), (as_long, 0)):
+        before = item.path.stat()
+        flip_the_end(item.path, grow=grow)
+        os.utime(item.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run(copies, tmp_path / "store").changed == (longer.key,)
+    os.utime(as_long.path, (1, 1))
+    told = tuple(sorted([longer.key, as_long.key]))
+    assert run(copies, tmp_path / "store").changed == run(copies, tmp_path / "store").changed == told
+    assert same.key not in told
+
+
+def test_a_fresh_copy_of_the_audio_is_no_change_and_is_read_once(
+    copies: list[AudioItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(copies, tmp_path / "store", shard_items=2)
+    for item in copies:
+        os.utime(item.path, (time.time() + 5, time.time() + 5))
+    read: list[Path] = []
+    monkeypatch.setattr("embeddings.shards.mark_of", lambda path: read.append(path) or mark_of(path))
+    for _ in range(3):
+        assert run(copies, tmp_path / "store").changed == ()
+    assert sorted(read) == [item.path for item in copies]
+
+
+@pytest.mark.parametrize("date_s", [0, -1, -(10**9), 10**10])
+def test_any_date_is_a_date(copies: list[AudioItem], tmp_path: Path, date_s: int) -> None:
+    os.utime(copies[0].path, (date_s, date_s))
+    assert run(copies, tmp_path / "store").changed == run(copies, tmp_path / "store").changed == ()
+    os.utime(copies[0].path)
+    assert run(copies, tmp_path / "store").changed == ()
+    flip_the_end(copies[0].path)
+    assert run(copies, tmp_path / "store").changed == (copies[0].key,)
+
+
+def test_a_store_of_an_earlier_version_goes_by_the_clock(copies: list[AudioItem], tmp_path: Path) -> None:
+    run(copies, tmp_path / "store")
+    for stats in (tmp_path / "store").glob("part-*.json"):
+        facts = json.loads(stats.read_text())
+        stats.write_text(json.dumps({name: facts[name] for name in facts if name not in ("marks", "audio")}))
+    assert run(copies, tmp_path / "store").changed == ()
     os.utime(copies[0].path, (time.time() + 5, time.time() + 5))
-    copies[1].path.unlink()
-    third = run([copies[0], copies[2]], tmp_path / "store")
-    assert third.newer == (copies[0].key,)
-    assert third.unlisted == (copies[1].key,)
+    assert run(copies, tmp_path / "store").changed == (copies[0].key,)
+
+
+def test_marks_that_are_not_as_many_as_the_files_are_refused(copies: list[AudioItem], tmp_path: Path) -> None:
+    run(copies, tmp_path / "store")
+    (stats,) = (tmp_path / "store").glob("part-*.json")
+    facts = json.loads(stats.read_text())
+    for marks in (facts["marks"][:-32], facts["marks"] + "A", "no marks"):
+        stats.write_text(json.dumps(facts | {"marks": marks}))
+        with pytest.raises(FormatError, match="not the stats of a shard"):
+            run(copies, tmp_path / "store")
+
+
+def test_failures_of_what_has_been_taken_out_are_forgotten(
+    sounds: list[AudioItem], bad_items: dict[str, AudioItem], tmp_path: Path
+) -> None:
+    """Of the same audio alone: another folder that goes into the same store says nothing of it."""
+    out, bad = tmp_path / "out", list(bad_items.values())
+    run([*sounds[:3], *bad[:2]], out, audio="one")
+    run([*sounds[3:6], *bad[2:]], out, audio="another", shard_items=1)
+    everything = {item.key for item in bad}
+    assert set(failures_of(out)) == everything
+    run(sounds[6:7], out)
+    assert set(failures_of(out)) == everything
+    before = rows_of(out)
+    run([*sounds[:3], bad[1]], out, audio="one")
+    assert set(failures_of(out)) == everything - {bad[0].key}
+    run(sounds[3:6], out, audio="another")
+    assert set(failures_of(out)) == {bad[1].key}
+    run(sounds[:3], out, audio="one")
+    assert failures_of(out) == {}
+    assert rows_of(out) == before
 
 
 def test_a_group_of_windows_shares_a_call(sounds: list[AudioItem], tmp_path: Path) -> None:

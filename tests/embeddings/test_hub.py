@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from embeddings.encoders import EncoderSettings, load_encoder
-from embeddings.logmel import log_mel
-from embeddings.yamnet import LOG_OFFSET
+from embeddings.logmel import YAMNET_OFFSET, log_mel
 from ingest.errors import WeightsError
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
@@ -30,7 +29,7 @@ def test_yamnet_equals_our_own(yamnet_folder: Path) -> None:
         waveform = tone(440, seconds)
         (found,) = encoder.encode([waveform])
         assert found.shape == (patches, 1024)
-        ours = cut_patches(log_mel(waveform, log_offset=LOG_OFFSET), hop_frames=48)
+        ours = cut_patches(log_mel(waveform, log_offset=YAMNET_OFFSET), hop_frames=48)
         np.testing.assert_allclose(found, model(ours, training=False)[1], atol=2e-3)
 
 

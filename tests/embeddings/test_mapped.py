@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from embeddings import mapped
+from embeddings.part import RowColumns
 from embeddings.store import EmbeddingStore
 from tests.classifiers.generated import make_spec, make_table
 
@@ -28,17 +29,10 @@ def test_a_store_larger_than_memory_loads_the_same_table(monkeypatch: pytest.Mon
     table = make_table(n=20)
     store = EmbeddingStore.create(tmp_path / "store", make_spec())
     with store.writer("one") as writer:
-        writer.append_columns(
-            keys=table.keys,
-            sources=table.sources,
-            paths=table.paths,
-            start_s=table.start_s.tolist(),
-            end_s=table.end_s.tolist(),
-            mids=table.mids,
-            folds=[None] * 20,
-            n_patches=table.n_patches,
-            vectors=table.vectors[table.mask],
+        columns = RowColumns(
+            table.keys, table.sources, table.paths, table.start_s, table.end_s, table.mids, [None] * 20, table.n_patches
         )
+        writer.append_columns(columns, table.vectors[table.mask])
     monkeypatch.setattr(mapped, "IN_MEMORY_BYTES", 0)
     loaded = store.load()
     assert isinstance(loaded.vectors, np.memmap)

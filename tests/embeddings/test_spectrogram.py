@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from embeddings.logmel import log_mel_patches
-from embeddings.spectrogram import LOG_OFFSET, MFCCS, deltas, log_mel_frames, mfcc_frames
+from embeddings.logmel import YAMNET_OFFSET, log_mel_patches
+from embeddings.spectrogram import MFCCS, deltas, log_mel_frames, mfcc_frames
 
 RATE = 16_000
 
@@ -16,7 +16,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 def test_frames_hold_yamnets_patches() -> None:
     waveform = noise(3)
     frames = log_mel_frames(waveform)
-    for i, patch in enumerate(log_mel_patches(waveform, log_offset=LOG_OFFSET, hop_frames=48)):
+    for i, patch in enumerate(log_mel_patches(waveform, log_offset=YAMNET_OFFSET, hop_frames=48)):
         np.testing.assert_array_equal(frames[48 * i : 48 * i + 96], patch)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from embeddings.embedding import Embedding
 from embeddings.encoders import EncoderSpec
-from embeddings.part import SCHEMA, PartWriter
+from embeddings.part import SCHEMA, PartWriter, RowColumns
 from embeddings.store import EmbeddingStore, EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 
@@ -105,17 +105,7 @@ def test_columns_and_rows_make_the_same_part(tmp_path: Path) -> None:
     (tmp_path / "part-rows.parquet").unlink()
     with store.writer("columns") as writer:
         writer._row_group_bytes = 100  # several row groups out of one call
-        writer.append_columns(
-            keys=[row.key for row in rows],
-            sources=[row.source for row in rows],
-            paths=[row.path for row in rows],
-            start_s=[row.start_s for row in rows],
-            end_s=[row.end_s for row in rows],
-            mids=[row.mids for row in rows],
-            folds=[row.fold for row in rows],
-            n_patches=np.array([len(row.vectors) for row in rows]),
-            vectors=np.concatenate([row.vectors for row in rows]),
-        )
+        writer.append_columns(RowColumns.of(rows), np.concatenate([row.vectors for row in rows]))
     other = store.load()
     assert (one.keys, one.mids, one.sources) == (other.keys, other.mids, other.sources)
     assert np.array_equal(one.vectors, other.vectors) and np.array_equal(one.mask, other.mask)
@@ -291,7 +281,7 @@ def a_balanced_split(store: EmbeddingStore, n: int = 22_160) -> np.ndarray:
     n_patches = np.where(rng.random(n) < 0.02, rng.integers(1, 10, n), 10)
     patches = rng.integers(0, 256, (n_patches.sum(), store.spec.dim), dtype=np.uint8)
     with store.writer("0") as writer:
-        writer.append_columns(
+        columns = RowColumns(
             keys=[f"key {i}" for i in range(n)],
             sources=[f"id {i}" for i in range(n)],
             paths=[""] * n,
@@ -300,8 +290,8 @@ def a_balanced_split(store: EmbeddingStore, n: int = 22_160) -> np.ndarray:
             mids=[("/m/09x0r", "/m/04rlf")] * n,
             folds=[None] * n,
             n_patches=n_patches,
-            vectors=patches,
         )
+        writer.append_columns(columns, patches)
     return patches
 
 

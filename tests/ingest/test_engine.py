@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from app.commands.engine_options import engine_options
-from ingest.engine import Engine, EngineSettings, Here, open_engine
+from ingest.engine import Engine, EngineSettings
+from ingest.engines import open_engine
 from ingest.errors import EngineError, UsageError
+from ingest.local_engine import Here
 from tests.ingest.engine_work import (
     fall_over,
     fall_over_once,

@@ -282,6 +282,7 @@ def test_no_password_is_in_a_name_and_no_two_names_are_the_same() -> None:
     ("proxies", "own", "says"),
     [
         (("http://u:pw@a:1", "http://u:pw@a:1"), (), "--proxy must name each address once, got http://a:1 again"),
+        ((), ("eth0",), "--source-address must be an IP address of this machine, got 'eth0'"),
         ((), ("10.0.0.1", "10.0.0.1"), "--source-address must name each address once"),
         (
             ("http://a:1",),
@@ -290,9 +291,53 @@ def test_no_password_is_in_a_name_and_no_two_names_are_the_same() -> None:
         ),
     ],
 )
-def test_addresses_that_would_be_asked_from_too_fast_are_refused(
+def test_addresses_that_are_none_or_would_be_asked_from_too_fast_are_refused(
     proxies: tuple[str, ...], own: tuple[str, ...], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         choose_addresses(proxies, own)
     assert "pw" not in str(caught.value)
+
+
+NO_PROXIES = {
+    "junk": "got 'junk', which has no port",
+    "http://gate": "got 'http://gate', which has no port",
+    "http://gate:0": "got 'http://gate:0', which has no port",
+    "http://gate:99999": "got 'http://gate:99999', whose port is no number",
+    "http://:80": "got 'http://:80', which has no host",
+    "ftp://gate:1": "got 'ftp://gate:1', whose scheme is none of http,",
+    "http://[::1:80": "got 'http://[::1:80', whose host is in odd brackets",
+    "http://a b:80": "got 'http://a b:80', which holds a space",
+    "http://gate:80\n": "which holds a space or a letter that cannot be seen",
+    "http://gate:80/path": "got 'http://gate:80…', which goes on after the port",
+    "http://me:secret": "got 'http://me…', whose port is no number",
+    "http://me:se/cret@gate:80": "got 'http://…@gate:80', whose port",
+    "http://me:1/secret@gate:80": "got 'http://…@gate:80', which goes on",
+    "http://me:secret@": "got 'http://…@', which has no host",
+    "me:secret@gate": "got '…@gate', which has no port",
+    "me:secret@gate://other:1": "got '…://other:1', whose scheme",
+}
+
+
+@pytest.mark.parametrize("proxy", NO_PROXIES)
+def test_what_is_no_proxy_is_refused_without_a_word_of_its_password(proxy: str) -> None:
+    with pytest.raises(UsageError, match=r"--proxy must be \[scheme://\]\[user:password@\]host:port") as caught:
+        choose_addresses(("http://fine:1", proxy))
+    assert NO_PROXIES[proxy] in str(caught.value)
+    assert "cret" not in str(caught.value)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_proxy_or_refused_in_one_line(text: str) -> None:
+    for proxy in (text, f"http://{text}", f"http://me:{text}@gate:1"):
+        try:
+            (address,) = choose_addresses((proxy,))
+        except UsageError as error:
+            assert "\n" not in str(error)
+        else:
+            assert address.proxy == proxy
+
+
+@pytest.mark.parametrize("proxy", ["", "gate:80", "HTTP://gate:80/", "socks5h://[::1]:1080", "https://me:%40%2F@a.b:1"])
+def test_what_is_a_proxy_is_taken_as_it_is(proxy: str) -> None:
+    assert choose_addresses((proxy,))[0].proxy == proxy

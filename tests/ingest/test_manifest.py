@@ -1,5 +1,6 @@
 """Manifests, and the folders that have none."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,34 @@ def test_a_manifest_far_from_its_audio_may_be_moved_alone(tmp_path):
     write_manifest(tmp_path / "a/b/clips", read_items(sounds(tmp_path / "sounds")))
     shutil.move(tmp_path / "a/b/clips", tmp_path / "clips")
     assert all(found.path.is_file() for found in read_items(tmp_path / "clips"))
+
+
+@pytest.mark.parametrize("clips", ["clips", "deep/er/../clips", "../here/clips", "."])
+def test_what_lies_beside_the_manifest_has_a_plain_path(tmp_path, monkeypatch, clips):
+    (tmp_path / "here/deep/er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    above = Path(os.path.normpath(Path(clips, "..")))
+    written = read_items(sounds(above / "sounds"))
+    write_manifest(Path(clips), written)
+    assert [found.path for found in read_items(Path(clips))] == [found.path for found in written]
+    assert [found.path for found in read_items(Path(clips, MANIFEST).absolute())] == [
+        Path(os.path.normpath(found.path.absolute())) for found in written
+    ]
+
+
+@pytest.mark.parametrize("written_by", ["link", "folder"])
+@pytest.mark.parametrize("beside", ["link", "folder"])
+def test_a_manifest_in_a_linked_folder_names_the_same_files_by_either_way(tmp_path, written_by, beside):
+    """What is above a link is not what is beside it: dots may not be taken away there."""
+    (tmp_path / "disk/clips").mkdir(parents=True)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/clips").symlink_to(tmp_path / "disk/clips")
+    ways = {"link": tmp_path / "home/clips", "folder": tmp_path / "disk/clips"}
+    written = read_items(sounds(ways[beside].parent / "sounds"))
+    write_manifest(ways[written_by], written)
+    for way in ways.values():
+        for found, meant in zip(read_items(way), written, strict=True):
+            assert found.path.samefile(meant.path)
 
 
 def test_a_key_may_stand_once_only(tmp_path):

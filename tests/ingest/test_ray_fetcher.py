@@ -232,6 +232,6 @@ def test_a_full_disk_here_is_the_environments(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ingest.ray_fetch, "write_file", full)
+    monkeypatch.setattr(ingest.ray_fetch, "write_whole", full)
     result = fetcher(FakeRay(), tmp_path, server, stop)(SEGMENT, CLUSTER)
     assert result.outcome and result.outcome.failure.name == "disk-full"

@@ -1,8 +1,11 @@
 """A remote file read in pieces: right bytes, counted, and every way to go wrong named."""
 
 import io
+import socket
+import socketserver
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -119,8 +122,46 @@ def test_a_name_that_does_not_resolve_is_the_network() -> None:
         assert classify(caught.value).failure.name == "no-network"
 
 
-def test_a_dead_proxy_is_the_proxy(server: MediaServer) -> None:
-    stream = MediaStream(f"{server.url}/ok/data.webm", proxy="http://127.0.0.1:9")
+class _Socks5(socketserver.StreamRequestHandler):
+    """As much of RFC 1928 as it takes: no password, CONNECT to an IPv4 address or a name; then bytes both ways."""
+
+    def handle(self) -> None:
+        self.rfile.read(self.rfile.read(2)[1])
+        self.wfile.write(b"\x05\x00")
+        kind = self.rfile.read(4)[3]
+        host = socket.inet_ntoa(self.rfile.read(4)) if kind == 1 else self.rfile.read(self.rfile.read(1)[0]).decode()
+        there = (host, int.from_bytes(self.rfile.read(2), "big"))
+        self.server.asked.append(there)  # type: ignore[attr-defined]
+        with socket.create_connection(there) as target:
+            self.wfile.write(b"\x05\x00\x00\x01" + bytes(6))
+            back = threading.Thread(target=lambda: pump(target, self.connection))
+            back.start()
+            pump(self.connection, target)
+            target.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while some := source.recv(1 << 16):
+            target.sendall(some)
+
+
+def test_a_socks_proxy_is_asked_for_the_audio_too(server: MediaServer) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Socks5) as proxy:
+        proxy.asked = []  # type: ignore[attr-defined]
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        for scheme in ("socks5", "socks5h"):
+            stream = MediaStream(f"{server.url}/ok/data.webm", proxy=f"{scheme}://127.0.0.1:{proxy.server_address[1]}")
+            with RemoteFile(stream, timeout_s=1, deadline_s=5) as file:
+                assert file.read(1000) == DATA[:1000]
+        proxy.shutdown()
+    assert proxy.asked == [server.server_address] * 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks4", "socks5", "socks5h"])
+def test_a_dead_proxy_is_the_proxy(server: MediaServer, scheme: str) -> None:
+    stream = MediaStream(f"{server.url}/ok/data.webm", proxy=f"{scheme}://127.0.0.1:9")
     with RemoteFile(stream, timeout_s=1, deadline_s=2) as file:
         with pytest.raises(Exception) as caught:
             file.read(10)

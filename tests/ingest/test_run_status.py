@@ -1,5 +1,6 @@
 """How a run stands, told to whoever looks from elsewhere: nothing is lost on the way, and nobody is held up."""
 
+import json
 import math
 import tempfile
 from dataclasses import replace
@@ -48,18 +49,50 @@ def test_it_comes_back_as_it_was() -> None:
     assert from_json(to_json(status())) == status()
 
 
-@given(rate=st.one_of(st.just(math.inf), st.floats(0.1, 1e6)), phase=st.sampled_from(Phase), started=st.integers(0))
+@given(
+    rate=st.one_of(st.just(math.inf), st.floats(0.1, 1e6)),
+    phase=st.sampled_from(Phase),
+    started=st.integers(0, 1 << 62),
+)
 def test_every_standing_comes_back(rate: float, phase: Phase, started: int) -> None:
     standing = Standing("a", phase, "why", 1.0, rate, 0, started)
     told = status(progress=replace(PROGRESS, phase=phase, addresses=(standing,)))
     assert from_json(to_json(told)) == told
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 2}', "null"])
-def test_what_no_run_wrote_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(FormatError, match=r"status\.json") as caught:
-        from_json(text)
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b"{}", b'{"format": 1}', b'{"format": 2}', b"null", b"\xff\xfe", b"[" * 100_000]
+)
+def test_what_no_run_wrote_is_refused_in_one_line(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / STATUS).write_bytes(text)
+    with pytest.raises(FormatError) as caught:
+        read_status(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / STATUS}: is ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("at",), "noon"),
+        (("at",), 1e300),
+        (("host",), None),
+        (("progress", "addresses", 0, "rate_per_hour"), "fast"),
+        (("progress", "addresses", 1, "paused_for_s"), 1e300),
+        (("availability", "newest", 0, "at"), -1),
+        (("availability", "by_split", "s"), [1, 2, 3]),
+        (("availability", "by_split", "s"), [1, 0]),
+        (("availability", "bytes_on_disk"), "many"),
+    ],
+)
+def test_a_value_that_no_run_writes_is_found_where_it_comes_in(place: tuple[str | int, ...], value: object) -> None:
+    whole = json.loads(to_json(status()))
+    inner = whole
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    with pytest.raises(FormatError, match=r"status\.json: is not what a run wrote"):
+        from_json(json.dumps(whole))
 
 
 def test_it_goes_silent_and_it_ends() -> None:

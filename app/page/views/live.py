@@ -9,7 +9,7 @@ from app.page.clip import analyse
 from app.page.session import Session, recent_cards
 from app.page.standing import Standing, stand
 from ingest.errors import AudioError
-from ingest.files import atomic_path
+from ingest.files import write_whole
 
 REFRESH_S, SLOW_REFRESH_S = 0.5, 2.0
 RECORD_S = 10.0
@@ -128,8 +128,7 @@ def _record(session: Session) -> None:
 def _keep(session: Session, data: bytes) -> None:
     """A recording of the browser's own, as a file like the others."""
     path = _path(session)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    write_whole(path, data)
     session.recorded.append(path)
 
 

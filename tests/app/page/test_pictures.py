@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.page import pictures
-from tests.app.live.doubles import noise, tone
+from tests.app.live.doubles import tone
 
 
 def decoded(uri: str) -> bytes:
@@ -49,13 +49,6 @@ def test_a_tone_stands_where_the_marks_say() -> None:
         image = Image.open(io.BytesIO(decoded(pictures.mel_picture(pictures.mel_of(tone(hz, 2))))))
         brightest = int(np.asarray(image.convert("L"), float).mean(axis=1).argmax())
         assert 1 - (brightest + 0.5) / image.height == pytest.approx(pictures.mel_band_of(hz), abs=0.02)
-
-
-def test_mfcc_is_the_orthonormal_cosine_transform() -> None:
-    log_mels = pictures.mel_of(noise(1))
-    k, n = np.arange(pictures.MFCCS)[:, None], np.arange(64)
-    basis = np.cos(np.pi * k * (2 * n + 1) / 128) * np.where(k == 0, np.sqrt(1 / 64), np.sqrt(2 / 64))
-    assert np.allclose(pictures.mfcc(log_mels), log_mels @ basis.T, atol=1e-4)
 
 
 def test_empty_and_silent_sound_can_be_drawn() -> None:

@@ -6,8 +6,6 @@ The record is written last. A step that fails is a row of the table that says wh
 would read what it did not make.
 """
 
-import contextlib
-import io
 import json
 import shlex
 import time
@@ -19,15 +17,15 @@ from typing import Any, Literal
 
 import click
 
-from app.recipe import Recipe, Step, kind_of
+from app.cli import said_as_json
+from app.recipes.recipe import Recipe, Step, kind_of
 from embeddings.weights import fetch, look_up
 from ingest.errors import EarshotError, UsageError, WeightsError
-from ingest.files import atomic_path
+from ingest.files import write_whole
 
 FETCH_TIMEOUT_S = 5.0
 STATE_FILE, RECORDS = "recipe.json", "steps"
 
-Run = Callable[[list[str]], None]
 Say = Callable[[str], None]
 State = Literal["done", "kept", "failed", "left out"]
 
@@ -60,11 +58,10 @@ class StepResult:
     made_as: str = ""
 
 
-def run_recipe(recipe: Recipe, settings: RunSettings, run: Run, say: Say) -> list[StepResult]:
+def run_recipe(recipe: Recipe, settings: RunSettings, say: Say) -> list[StepResult]:
     """Run all steps that are not done yet; one result a step, in their order.
 
     Args:
-        run: runs one `earshot` command line (without the word earshot), in this process.
         say: shows one line to the person watching.
     Raises:
         UsageError: there is no data, or `out` holds a run of another recipe or on other data.
@@ -79,7 +76,7 @@ def run_recipe(recipe: Recipe, settings: RunSettings, run: Run, say: Say) -> lis
     results = []
     for number, step in enumerate(steps, start=1):
         say(f"\n[{number}/{len(steps)}] {step.say}\n$ earshot {shlex.join(step.words)}")
-        result = _one(step, made, _record_path(settings.out, step), settings.weights_dir, run)
+        result = _one(step, made, _record_path(settings.out, step), settings.weights_dir)
         say({"done": f"done in {result.seconds:.0f} s", "kept": "done before"}.get(result.state, "")
             or f"{result.state}: {result.problem}")  # fmt: skip
         results.append(result)
@@ -88,7 +85,7 @@ def run_recipe(recipe: Recipe, settings: RunSettings, run: Run, say: Say) -> lis
     return results
 
 
-def _one(step: Step, made: dict[str, StepResult], record: Path, weights_dir: Path | None, run: Run) -> StepResult:
+def _one(step: Step, made: dict[str, StepResult], record: Path, weights_dir: Path | None) -> StepResult:
     """One step: left out, kept, done or failed."""
     inputs = [made[path] for path in sorted(step.takes(set(made)))]
     if missing := [i for i in inputs if i.state in ("failed", "left out")]:
@@ -99,16 +96,15 @@ def _one(step: Step, made: dict[str, StepResult], record: Path, weights_dir: Pat
     record.unlink(missing_ok=True)
     if problem := _missing_weights(step, weights_dir):
         return StepResult(step, "left out", problem=problem)
-    started, printed = time.perf_counter(), io.StringIO()
+    started = time.perf_counter()
     try:
-        with contextlib.redirect_stdout(printed):
-            run([*step.words, "--json"])
+        said = said_as_json(step.words)
     except click.ClickException as error:
         return StepResult(step, "failed", problem=error.format_message())
     except EarshotError as error:
         return StepResult(step, "failed", problem=str(error))
     seconds, made_as = time.perf_counter() - started, uuid.uuid4().hex
-    result = StepResult(step, "done", json.loads(printed.getvalue()), seconds, made_as=made_as)
+    result = StepResult(step, "done", said, seconds, made_as=made_as)
     _write_record(record, result, read)
     return result
 
@@ -124,9 +120,7 @@ def _claim(recipe: Recipe, settings: RunSettings) -> None:
             raise UsageError(
                 f"--out: {settings.out} holds something that is no recipe's; name another folder"
             ) from None
-        settings.out.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(ours) + "\n")
+        write_whole(path, json.dumps(ours) + "\n")
         return
     except ValueError:
         theirs = None
@@ -181,6 +175,4 @@ def _write_record(path: Path, result: StepResult, read: dict[str, str]) -> None:
         "seconds": result.seconds,
         "result": result.result,
     }
-    path.parent.mkdir(exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record) + "\n")
+    write_whole(path, json.dumps(record) + "\n")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ingest.citysounds import KINDS, SAMPLE_RATE, synthesise
+from app.citysounds import KINDS, SAMPLE_RATE, synthesise
 
 
 def test_same_seed_same_samples_and_another_seed_others() -> None:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.recipe import Recipe
-from app.recipe_run import StepResult
+from app.recipes.recipe import Recipe
+from app.recipes.run import StepResult
 from classifiers.report.numbers import format_number
 from classifiers.report.templates import render
 

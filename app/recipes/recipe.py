@@ -10,7 +10,7 @@ from ingest.errors import FormatError, UsageError
 from ingest.foreign import checked
 
 Kind = Literal["features", "audio"]
-RECIPES = Path(__file__).resolve().parent.parent / "data" / "recipes"
+RECIPES = Path(__file__).resolve().parents[2] / "data" / "recipes"
 _STEP_KEYS = {"say", "run", "row", "quick", "only_for", "needs", "skip_when_quick"}
 
 

@@ -4,7 +4,7 @@ What is finished is kept (`fold_results`) and not done again.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +13,13 @@ from typing import Any
 import numpy as np
 
 from classifiers.background import fit_with_background
-from classifiers.fold_results import FoldResult, read_result, result_name, write_result
-from classifiers.heads import Progress as HeadProgress
+from classifiers.comparison.fold_results import FoldResult, read_result, result_name, write_result
 from classifiers.heads import TrainingData
 from classifiers.protocol import Split
 from classifiers.scoring import score_rows
+from classifiers.train import HeadProgress, Progress, part_of
 from ingest.engine import Engine
 from ingest.errors import UsageError, WeightsError
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done ("svc, fold 2") and the share of all work that is done, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ def _one_by_one(problems: Sequence[Problem], tasks: Sequence[FoldTask], progress
         problem = problems[task.problem]
         what = f"{task.head}, {problem.splits[task.split].name}"
         progress(what, i / len(tasks))
-        outcome = _run(problem, task, _steps(progress, what, i, len(tasks)))
+        outcome = _run(problem, task, part_of(progress, f"{what}, learning", i, len(tasks)))
         if isinstance(outcome, Refused):
             refused.add(task.head)
         yield i, outcome
@@ -171,8 +168,3 @@ def _name(problems: Sequence[Problem], task: FoldTask) -> str:
     problem = problems[task.problem]
     split = problem.splits[task.split]
     return result_name(task.head, dict(task.changes), problem.seed, split, problem=problem.digest)
-
-
-def _steps(progress: Progress, what: str, index: int, of: int) -> HeadProgress:
-    """The progress of one task, as a part of all."""
-    return lambda done, total: progress(f"{what}, learning", (index + done / total) / of)

@@ -4,26 +4,24 @@ Touches the disk through `fold_runs`: what is finished is not done again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.decision import KEEP
-from classifiers.fold_results import FoldResult, problem_digest
-from classifiers.fold_runs import Problem, Progress, run_folds
+from classifiers.comparison.fold_results import FoldResult, problem_digest
+from classifiers.comparison.fold_runs import Problem, Progress, run_folds
 from classifiers.heads import HEADS
 from classifiers.measures.intervals import OVERALL, Interval, draw_sources, interval, n_replicates, replicate
-from classifiers.measures.measured import Measured, RowFacts
+from classifiers.measures.measured import Measured
 from classifiers.measures.metrics import Metrics
 from classifiers.measures.slices import headline_measure
-from classifiers.protocol import Protocol
 from classifiers.train import (
     OutOfFold,
     Prepared,
-    TrainSettings,
+    ProblemSettings,
     distribution_version,
     fingerprint,
     measure_parts,
@@ -35,24 +33,16 @@ from ingest.engine import Engine
 from ingest.errors import EarshotError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class CompareSettings:
-    """What the user chooses.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareSettings(ProblemSettings):
+    """The heads that learn it, too: names in HEADS.
 
-    heads: names in HEADS.
-    classes, protocol, background, keep, min_sources: as in `TrainSettings`.
-    seed, seeds: the first seed and how many; each makes its own splits (of "cv5" and "split") and its own heads.
+    seeds: how many, from `seed` on; each makes its own splits (of "cv5" and "split") and its own heads.
     head_changes: head -> settings that differ from its row's.
     """
 
     heads: tuple[str, ...]
-    classes: str | None = None
-    protocol: Protocol = "auto"
-    seed: int = 0
     seeds: int = 1
-    background: int = 0
-    keep: float = KEEP
-    min_sources: int = 1
     head_changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -257,14 +247,7 @@ def _nothing_measured(refused: Mapping[str, str]) -> str:
 
 
 def _seed(table: EmbeddingTable, spec: EncoderSpec, settings: CompareSettings, seed: int) -> _Seed:
-    chosen = TrainSettings(
-        classes=settings.classes,
-        protocol=settings.protocol,
-        seed=seed,
-        background=settings.background,
-        min_sources=settings.min_sources,
-    )
-    made = prepare(table, spec, chosen)
+    made = prepare(table, spec, replace(settings, seed=seed))
     rows = fingerprint(made.used)
     return _Seed(seed, made, rows, problem_digest(made.data, rows, distribution_version("earshot") or ""), {})
 
@@ -275,10 +258,7 @@ def _tested(made: Prepared) -> int:
 
 
 def _measured(one: _Seed, head: str, keep: float) -> OutOfFold:
-    parts = [result.said for result in one.results[head]]
-    return measure_parts(
-        one.made.data, RowFacts.of(one.made.used, one.made.class_set), one.made.splits, parts, keep=keep
-    )
+    return measure_parts(one.made, [result.said for result in one.results[head]], keep=keep)
 
 
 def _ranked(seeds: Sequence[_Seed], of_head: Mapping[str, Sequence[OutOfFold]], by: str) -> list[Compared]:

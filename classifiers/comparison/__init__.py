@@ -1,0 +1,1 @@
+"""Heads against each other on the same splits: what is run, what is kept of it, how they rank."""
