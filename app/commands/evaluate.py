@@ -37,6 +37,9 @@ Examples:
     type=HereType(),
     help="Where the columns are, when the store was not made by `earshot embed` from a manifest that had them.",
 )
+@click.option(
+    "--rows", type=HereType(dir_okay=False), help="Write the measured rows here as CSV: what each is, and its scores."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
     model: Path,
@@ -44,17 +47,20 @@ def command(  # noqa: PLR0917 - click passes them all by name
     report: Path | None,
     columns: tuple[str, ...],
     manifest: Path | None,
+    rows: Path | None,
     as_json: bool,
 ) -> None:
     """Measure a model on a labelled embedding store: accuracy, mAP, AUC, each class, confusion."""
+    from app.measured_rows import write_rows
     from app.tables import measured_text
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
     from embeddings.store import EmbeddingStore
     from ingest.files import require_writable, write_whole
 
-    if report:
-        require_writable(report)
+    for place in (report, rows):
+        if place:
+            require_writable(place)
     bundle = load_bundle(model)
     opened = EmbeddingStore.open(store)
     bundle.require(opened.spec)
@@ -88,6 +94,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
         players = load_players(choose_examples(measured))
         page = render_report(bundle.info, measured, measured_on=str(store), warning=warning, players=players)
         write_whole(report, page)
+    if rows:
+        write_rows(rows, measured)
     if as_json:
         said = {
             "model": str(model),

@@ -45,6 +45,9 @@ The measures come from rows that the head did not learn from; the head that is s
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A setting of the head; may be given again."
 )
 @click.option("--out", required=True, type=HereType(), help="Folder of the model.")
+@click.option(
+    "--rows", type=HereType(dir_okay=False), help="Write the measured rows here as CSV: what each is, and its scores."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(  # noqa: PLR0917 - click passes them all by name
     store: "LocalFolder | ArrowFolder",
@@ -52,9 +55,11 @@ def command(  # noqa: PLR0917 - click passes them all by name
     head: str,
     changes: tuple[str, ...],
     out: Path,
+    rows: Path | None,
     as_json: bool,
 ) -> None:
     """Train a head on embeddings, measure it, and write the model with its report."""
+    from app.measured_rows import write_rows
     from app.progress import ShareBar
     from classifiers.bundle import PCA_FILE, check_free, save_bundle
     from classifiers.report.examples import choose_examples
@@ -62,8 +67,14 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from classifiers.report.players import load_players
     from classifiers.train import TrainSettings, train
     from embeddings.store import EmbeddingStore
+    from ingest.errors import UsageError
+    from ingest.files import require_writable
 
     check_free(out)
+    if rows:
+        if problem.protocol == "none":
+            raise UsageError("--rows: with --protocol none no row is measured; leave one of them out")
+        require_writable(rows)
     opened = EmbeddingStore.open(store)
     settings = TrainSettings(**problem.settings(), head=head, head_changes=parse_changes(changes))
     words = ["earshot", "train", str(store), *problem.words(), "--head", head]
@@ -75,6 +86,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     pages = {"report.html": render_report(info, measured, players=players), "card.md": render_card(info)}
     with store.local(PCA_FILE) if store.has(PCA_FILE) else nullcontext() as pca:
         save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca)
+    if rows and measured:
+        write_rows(rows, measured)
     click.echo(json.dumps(_as_json(info, measured, out)) if as_json else _as_text(info, measured, out))
 
 

@@ -35,7 +35,8 @@ SIGNS = {
 NOTHING = "Nothing I know"
 MOST_GAIN = 20.0
 FULL_SCALE, MOST_FULL = 0.985, 0.1
-"""A recording of ordinary peaks touches full scale now and then; one that is cut off there does so all the time."""
+"""A recording of ordinary peaks touches full scale now and then; one that is cut off there does so all the time, as 4
+of ESC-10's 400 clips do."""
 LATER = '<td class="later"></td>'
 DASH, CHECK = "\u2013", "\u2713"
 MOST_BARS = 12

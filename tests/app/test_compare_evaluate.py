@@ -1,6 +1,7 @@
 """earshot compare, and what evaluate says beyond the measures: slices, intervals, players."""
 
 import base64
+import csv
 import json
 import unicodedata
 from dataclasses import replace
@@ -272,3 +273,30 @@ def test_background_is_no_share_of_a_class_without_rows() -> None:
         largest_share_ratio=None, n_unrelated=4, auc_unrelated=0.4, accepted_unrelated=1.0,
     )  # fmt: skip
     assert rejection_lines(found).endswith("it is taken for b (100%)")
+
+
+def test_what_is_measured_can_be_measured_again_from_its_rows(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sklearn.metrics import accuracy_score, average_precision_score
+
+    words = ("train", spoken / "emb", "--head", "logistic", "--set", "search=none", "--out", spoken / "with-rows")
+    code, out, _ = run(capsys, *words, "--rows", spoken / "rows.csv", "--json")
+    assert code == 0
+    said = json.loads(out)["metrics"]
+    header, *rows = csv.reader((spoken / "rows.csv").read_text().splitlines())
+    names = header[5:]
+    assert header[:5] == ["key", "source", "start_s", "end_s", "truth"]
+    assert names == said["class_names"]
+    scores = np.array([row[5:] for row in rows], float)
+    truth = np.array([[row[4] == name for name in names] for row in rows])
+    assert accuracy_score(truth.argmax(axis=1), scores.argmax(axis=1)) == pytest.approx(said["accuracy"])
+    assert average_precision_score(truth, scores) == pytest.approx(said["mAP"])
+    code, _, _ = run(capsys, "evaluate", spoken / "with-rows", spoken / "test", "--rows", spoken / "test.csv")
+    assert code == 0
+    assert len((spoken / "test.csv").read_text().splitlines()) == 1 + 60
+
+
+def test_rows_of_what_is_not_measured_are_refused(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("train", spoken / "emb", "--protocol", "none", "--out", spoken / "no", "--rows", spoken / "no.csv")
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert "--rows: with --protocol none no row is measured" in err

@@ -11,6 +11,7 @@ from ingest.decode import declared_seconds
 from ingest.errors import AudioError
 
 MOST_CLASSES = 3
+LONGER = "Larger than a file may be here? As FLAC or MP3 it is smaller; `earshot predict` takes any size."
 KINDS = ["wav", "flac", "mp3", "ogg", "opus", "m4a", "aac", "mp4", "webm", "aif", "aiff", "wma", "amr", "mkv", "3gp"]
 
 
@@ -19,7 +20,7 @@ def show(session: Session) -> None:
 
     left, right = st.columns(2)
     with left:
-        uploaded = st.file_uploader("A recording of any length", type=KINDS)
+        uploaded = st.file_uploader("A recording of any length", type=KINDS, help=LONGER)
     with right:
         recorded = st.audio_input("Or record one here", sample_rate=16_000)
     sound = uploaded or recorded

@@ -74,7 +74,7 @@ def test_a_file_is_sent_and_answered(page: Any, page_server: Server, sound: Path
     page.set_input_files("#file", sound)
     page.wait_for_function("document.querySelector('#answer').textContent !== ''")
     assert page.text_content("#answer") == expected(page_server, sound)
-    assert page.locator("#scores meter").count() == 3
+    assert page.locator("#scores meter").count() == 4
 
 
 def test_the_microphone_is_heard(page: Any, page_server: Server, sound: Path) -> None:
