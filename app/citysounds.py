@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 
 SAMPLE_RATE = 22_050
 

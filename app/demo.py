@@ -15,8 +15,8 @@ from typing import Any
 from app.citysounds import SAMPLE_RATE, synthesise
 from app.cli import said_as_json
 from embeddings.weights import fetch, find_weights
+from ingest.audioset.labels import mid_of
 from ingest.errors import WeightsError
-from ingest.labels import mid_of
 
 FETCH_TIMEOUT_S = 5.0
 HEADS = ("attention", "svc")

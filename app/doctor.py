@@ -186,7 +186,7 @@ def _runtimes() -> tuple[str, bool]:
     """The runtimes that yt-dlp would use, for people, and whether one of them will do."""
     from yt_dlp.globals import supported_js_runtimes
 
-    from ingest.youtube import YouTubeSettings, ytdlp_options
+    from ingest.youtube.streams import YouTubeSettings, ytdlp_options
 
     enabled = ytdlp_options(YouTubeSettings()).get("js_runtimes", {"deno": {}})
     known = {name: supported_js_runtimes.value[name]() for name in enabled if name in supported_js_runtimes.value}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from classifiers.measures.measured import Measured
-from ingest.files import atomic_path
+from ingest.places.files import atomic_path
 
 COLUMNS = ("key", "source", "start_s", "end_s", "truth")
 """A column for each class follows, with its calibrated score. truth: the classes of the row, ";" between several."""

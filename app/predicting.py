@@ -20,14 +20,14 @@ from embeddings.embedding import item_key, window_key
 from embeddings.encoders import Encoder, EncoderSettings, encoder_row, load_encoder
 from embeddings.store import SPEC_FILE, EmbeddingStore
 from embeddings.table import EmbeddingTable
-from ingest.arrow_folder import ArrowFolder
-from ingest.audio import read_windows
-from ingest.clip import AudioItem
-from ingest.engine import Engine
+from ingest.audio.clip import AudioItem
+from ingest.audio.windows import read_windows
+from ingest.engines.engine import Engine
+from ingest.engines.local_engine import Here
 from ingest.errors import AudioError, UsageError
-from ingest.folder import AudioPath, folder_at
-from ingest.local_engine import Here
 from ingest.manifest import read_items
+from ingest.places.arrow_folder import ArrowFolder
+from ingest.places.folder import AudioPath, folder_at
 
 
 @dataclass(frozen=True, slots=True)

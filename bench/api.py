@@ -29,8 +29,8 @@ from app.predicting import predict_file
 from bench.clips import shared_folder
 from bench.result import Result
 from embeddings.weights import look_up
-from ingest.clip import AudioItem
-from ingest.local_engine import available_cores
+from ingest.audio.clip import AudioItem
+from ingest.engines.local_engine import available_cores
 
 CLIENTS = (1, 8, 50)
 SECONDS = 6.0

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 
 CLIPS = 400
 SECONDS = 5.0

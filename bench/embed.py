@@ -22,10 +22,10 @@ from bench.result import Result, best_in_turn
 from embeddings.embed import EmbedSettings, embed
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.store import EmbeddingStore
-from ingest.audio import read_clip
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
+from ingest.audio.windows import read_clip
+from ingest.engines.local_engine import available_cores
 from ingest.errors import WeightsError
-from ingest.local_engine import available_cores
 
 GOAL = 0.70
 PARTS = 0.90

@@ -15,9 +15,9 @@ from bench.clips import shared_folder
 from bench.result import Result, best_in_turn
 from embeddings.features import store_features
 from embeddings.store import EmbeddingStore
-from ingest.features import read_features
-from ingest.segments import Segment
-from ingest.tfrecord import SegmentFeatures, serialize_example, write_records
+from ingest.audioset.features import read_features
+from ingest.audioset.segments import Segment
+from ingest.audioset.tfrecord import SegmentFeatures, serialize_example, write_records
 
 GOAL_S = 2.0
 RECORDS, FILES = 22_160, 4_070

@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.result import Result
-from ingest.cut import cut_audio
-from ingest.fetch import FetchSettings, fetch_segment, save
-from ingest.segments import Segment
-from ingest.sources import YOUTUBE
-from ingest.youtube import YouTube, YouTubeSettings
+from ingest.audioset.segments import Segment
+from ingest.youtube.cut import cut_audio
+from ingest.youtube.fetch import FetchSettings, fetch_segment, save
+from ingest.youtube.sources import YOUTUBE
+from ingest.youtube.streams import YouTube, YouTubeSettings
 from tests.ingest.media import chirp, encode
 from tests.ingest.media_server import MediaServer, serve
 

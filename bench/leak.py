@@ -23,8 +23,8 @@ from classifiers.train import TrainSettings, prepare
 from embeddings.features import features_spec, store_features
 from embeddings.store import EmbeddingStore
 from embeddings.table import EmbeddingTable
-from ingest.features import read_features
-from ingest.tfrecord import SegmentFeatures
+from ingest.audioset.features import read_features
+from ingest.audioset.tfrecord import SegmentFeatures
 
 PER_CLASS, FOLDS = 40, 5
 CUTS = {"2 s side by side": (2, 2), "5 s every second": (5, 1)}

@@ -27,10 +27,10 @@ from classifiers.bundle import Bundle, BundleInfo
 from classifiers.decision import Decision
 from classifiers.heads import HEADS, load_head
 from embeddings.encoders import Encoder, EncoderSettings, load_encoder
-from ingest.audio import read_clip
-from ingest.class_sets import ClassSet, SoundClass
+from ingest.audio.windows import read_clip
+from ingest.audioset.class_sets import ClassSet, SoundClass
+from ingest.engines.local_engine import available_cores
 from ingest.errors import WeightsError
-from ingest.local_engine import available_cores
 
 LISTENERS = 8
 SECONDS = 60.0

@@ -24,11 +24,11 @@ from bench.clips import shared_folder
 from bench.result import Result
 from bench.weights import random_vggish, weights_folder
 from embeddings.encoders import EncoderSettings, load_encoder
+from embeddings.encoding.vggish_model import Floats
+from embeddings.encoding.yamnet import PATCHES_AT_ONCE, WEIGHTS_NAME, Yamnet
 from embeddings.logmel import Patches
-from embeddings.vggish_model import Floats
-from embeddings.yamnet import PATCHES_AT_ONCE, WEIGHTS_NAME, Yamnet
-from ingest.audio import read_clip
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
+from ingest.audio.windows import read_clip
 
 GOALS = {"vggish bfloat16": 1.2, "vggish int8": 1.8}
 """How many times as fast as float32."""
@@ -73,9 +73,9 @@ def run() -> list[Result]:
 
 
 def _yamnet_int8(weights: Path, path: Path) -> Encode:
-    from embeddings.litert import LiteRtModel
-    from embeddings.tf import to_litert
-    from embeddings.yamnet_model import DIM, load_yamnet
+    from embeddings.encoding.yamnet_model import DIM, load_yamnet
+    from embeddings.runtimes.litert import LiteRtModel
+    from embeddings.runtimes.tf import to_litert
 
     path.write_bytes(to_litert(load_yamnet(weights), "int8"))
     model = LiteRtModel(path, rows_at_once=PATCHES_AT_ONCE)

@@ -1,7 +1,7 @@
 """AudioSet whole, from many addresses: days, bytes, cores and cost, by the very pace that `ingest youtube` keeps.
 
-A discrete-event simulation over `ingest.pace.Pace`: addresses ask as their pace allows, the server answers, refuses who
-asks too often or at a whim, machines are lost with what they have under way and come back. All that is assumed is a
+A discrete-event simulation over `youtube.pace.Pace`: addresses ask as their pace allows, the server answers, refuses
+who asks too often or at a whim, machines are lost with what they have under way and come back. All that is assumed is a
 field of `Assumptions` with its source. The floor is the closed form: every segment asked for once, nobody refused,
 nothing lost. Expected before simulating: within a fifth of it.
 
@@ -22,8 +22,8 @@ from typing import Any
 import click
 
 from bench.result import Result
-from ingest.outcomes import HOUR, classify
-from ingest.pace import Pace, PaceSettings, Phase
+from ingest.ledger.outcomes import HOUR, classify
+from ingest.youtube.pace import Pace, PaceSettings, Phase
 
 SWEEP = (1, 3, 10, 30, 100, 300)
 _BOT_CHECK = classify("Sign in to confirm you're not a bot")
@@ -55,7 +55,7 @@ class Assumptions:
     node_away_s: float = _given(300.0, "s", "assumed: until another stands in for it")
     node_missed_s: float = _given(30.0, "s", "Ray's health check: until its requests are known to be lost")
     read_kb: float = _given(451.0, "kB", "python -m bench ingest: for a segment that is had")
-    kept_kb: float = _given(177.0, "kB", "ingest/plan.py: ten seconds of 16 kHz mono FLAC, mean of ESC-10")
+    kept_kb: float = _given(177.0, "kB", "ingest/youtube/plan.py: ten seconds of 16 kHz mono FLAC, mean of ESC-10")
     fetch_core_s: float = _given(0.11, "s", "python -m bench ingest: all of it, an upper bound")
     embed_speed: float = _given(87.0, "x real time a core", "python -m bench vggish: 2,000 s in 11.5 s on two cores")
     core_hour_price: float = _given(0.04, "$", "assumed")

@@ -142,7 +142,7 @@ def _in_process(case: str, folder: Path, cores: int = 1) -> dict[str, Any] | Non
 
 def measure(case: str, folder: str) -> None:
     """In the case's own process: print what it measured as one line of JSON, null where it cannot run."""
-    from ingest.local_engine import available_cores
+    from ingest.engines.local_engine import available_cores
 
     begin, cores = time.perf_counter(), available_cores()
     kind, _, name = case.partition(":")
@@ -215,7 +215,7 @@ def _embed(encoder: Any, paths: Sequence[Path], workers: int, times: int = 1) ->
     """The files into a new store, each so often."""
     from embeddings.embed import EmbedSettings, embed
     from embeddings.store import EmbeddingStore
-    from ingest.clip import AudioItem
+    from ingest.audio.clip import AudioItem
 
     items = [AudioItem(f"{nth}/{path.name}", path, path.name) for nth in range(times) for path in paths]
     with TemporaryDirectory() as folder:
@@ -229,9 +229,9 @@ def _parts(encoder: Any, bare: Any, paths: Sequence[Path]) -> tuple[dict[str, fl
     from embeddings.embedding import Embedding
     from embeddings.encoders import PatchEncoder
     from embeddings.store import EmbeddingStore
-    from ingest.audio import read_clip, resample_blocks
-    from ingest.decode import open_audio
-    from ingest.resample import make_resampler
+    from ingest.audio.decode import open_audio
+    from ingest.audio.resample import make_resampler
+    from ingest.audio.windows import read_clip, resample_blocks
 
     spent: dict[str, float] = {}
 
@@ -273,7 +273,7 @@ def _parts(encoder: Any, bare: Any, paths: Sequence[Path]) -> tuple[dict[str, fl
 def _gflop_a_patch(name: str) -> float:
     """Multiplications and additions of one patch in billions; 0 where nobody counts them."""
     if name.startswith("vggish"):
-        from embeddings.vggish_model import LAYERS, POOLED
+        from embeddings.encoding.vggish_model import LAYERS, POOLED
 
         positions, total = 96 * 64, 0.0
         for layer, shape in LAYERS:

@@ -108,7 +108,7 @@ def _plain(data: TrainingData, recipe: AttentionSettings) -> Callable[[], float]
     partner, share = np.arange(BATCH, dtype=np.int32), np.ones((BATCH, 1), np.float32)
 
     def measure() -> float:
-        from embeddings.tf import bfloat16_products, import_keras
+        from embeddings.runtimes.tf import bfloat16_products, import_keras
 
         keras = import_keras()
         graph.trained.compile(keras.optimizers.AdamW(1e-3), keras.losses.BinaryCrossentropy(True), jit_compile=False)

@@ -12,7 +12,7 @@ import numpy as np
 from bench.clips import shared_folder
 
 if TYPE_CHECKING:
-    from embeddings.vggish_model import Weights
+    from embeddings.encoding.vggish_model import Weights
 
 
 def weights_folder() -> Path | None:
@@ -30,7 +30,7 @@ def yamnet_folder() -> Path | None:
 
 
 def random_vggish_weights() -> "Weights":
-    from embeddings.vggish_model import LAYERS
+    from embeddings.encoding.vggish_model import LAYERS
 
     rng = np.random.default_rng(0)
     return {
@@ -49,9 +49,9 @@ def random_vggish(name: str = "vggish", precision: str = "float32", *, plain: bo
         plain: TensorFlow's own convolutions, where `load_encoder` would take Winograd's.
     """
     from embeddings.encoders import ENCODERS
+    from embeddings.encoding.vggish import Vggish, int8_vggish
+    from embeddings.encoding.vggish_model import DIM, VggishGraph, quick
     from embeddings.pca import Pca
-    from embeddings.vggish import Vggish, int8_vggish
-    from embeddings.vggish_model import DIM, VggishGraph, quick
 
     rng = np.random.default_rng(0)
     pca = Pca(rng.standard_normal((DIM, DIM), np.float32), np.zeros(DIM, np.float32)) if name == "vggish-pca" else None
@@ -64,8 +64,8 @@ def random_vggish(name: str = "vggish", precision: str = "float32", *, plain: bo
 
 def random_int8_file() -> Path:
     """The random VGGish in int8, in Earshot's cache folder (72 MB); converted now if it is not there."""
-    from embeddings.litert import converted_model
-    from embeddings.vggish import INT8_VERSION
+    from embeddings.encoding.vggish import INT8_VERSION
+    from embeddings.runtimes.litert import converted_model
 
     return converted_model(
         Path("random_vggish"), "seed-0", module="bench.weights", version=INT8_VERSION, precision="int8",
@@ -74,8 +74,8 @@ def random_int8_file() -> Path:
 
 
 if __name__ == "__main__":
-    from embeddings.vggish_model import int8_model
-    from ingest.files import atomic_path
+    from embeddings.encoding.vggish_model import int8_model
+    from ingest.places.files import atomic_path
 
     with atomic_path(Path(sys.argv[2])) as temporary:
         temporary.write_bytes(int8_model(random_vggish_weights()))

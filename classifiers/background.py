@@ -23,7 +23,7 @@ from classifiers.heads import (
     load_head,
 )
 from embeddings.embedding import Vectors
-from ingest.class_sets import Mode
+from ingest.audioset.class_sets import Mode
 
 BACKGROUND = "(background)"
 

@@ -25,10 +25,10 @@ from classifiers.heads import FittedHead, Head, HeadScores, Runtime, head_row
 from classifiers.measures.metrics import Metrics
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
-from ingest.class_sets import ClassSet
+from ingest.audioset.class_sets import ClassSet
 from ingest.errors import EarshotError, FormatError, SpecMismatchError, UsageError
-from ingest.files import atomic_folder, require_writable, sha256_of
 from ingest.foreign import checked
+from ingest.places.files import atomic_folder, require_writable, sha256_of
 
 FORMAT_VERSION = 1
 MODEL_FILE, SOURCES_FILE, PCA_FILE = "model.json", "sources.npy", "pca.npz"

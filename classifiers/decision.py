@@ -12,7 +12,7 @@ import numpy.typing as npt
 from classifiers.background import known_scores
 from classifiers.calibration import fit_sigmoid, fit_temperature, log_scores, logit, sigmoid, softmax
 from classifiers.heads import HeadScores
-from ingest.class_sets import Mode
+from ingest.audioset.class_sets import Mode
 
 KEEP = 0.9
 """The working point when nobody chooses one: so much of what is in the class set is kept."""

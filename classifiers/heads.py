@@ -17,7 +17,7 @@ import numpy.typing as npt
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec, VectorOf
 from embeddings.mapped import take
-from ingest.class_sets import Mode
+from ingest.audioset.class_sets import Mode
 from ingest.errors import UsageError
 
 Runtime = Literal["light", "full"]

@@ -22,12 +22,12 @@ from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingDa
 from classifiers.train import recorded_versions
 from embeddings.embedding import Vectors
 from embeddings.encoders import encoder_row
+from embeddings.encoding.yamnet import WEIGHTS_NAME
+from embeddings.encoding.yamnet_model import DIM, read_keras2_weights
 from embeddings.weights import find_weights, look_up
-from embeddings.yamnet import WEIGHTS_NAME
-from embeddings.yamnet_model import DIM, read_keras2_weights
-from ingest.class_sets import ClassSet, Mode, SoundClass, with_all_children
+from ingest.audioset.class_sets import ClassSet, Mode, SoundClass, with_all_children
+from ingest.audioset.labels import load_labels, mid_or_none
 from ingest.errors import UsageError
-from ingest.labels import load_labels, mid_or_none
 
 FILE = "head.npz"
 ENCODERS = ("yamnet", "yamnet-hub")

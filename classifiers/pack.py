@@ -17,10 +17,10 @@ from classifiers.bundle import (
     write_sums,
 )
 from classifiers.heads import HeadRow, head_row
-from embeddings.litert import open_interpreter
-from embeddings.tf import LiteWeights, import_keras, to_litert
+from embeddings.runtimes.litert import open_interpreter
+from embeddings.runtimes.tf import LiteWeights, import_keras, to_litert
 from ingest.errors import UsageError
-from ingest.files import atomic_folder
+from ingest.places.files import atomic_folder
 
 CARD_FILE = "card.md"
 MAX_BYTES = 8_000_000

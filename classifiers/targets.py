@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from classifiers.protocol import sources_of_classes
 from embeddings.mapped import take, zeros
-from ingest.choose import relatives
-from ingest.class_sets import NONE_OF_THESE, ClassSet, Mode, SoundClass, class_set_names, find_class_set
+from ingest.audioset.choose import relatives
+from ingest.audioset.class_sets import NONE_OF_THESE, ClassSet, Mode, SoundClass, class_set_names, find_class_set
+from ingest.audioset.labels import display_name, load_labels, mid_of, mid_or_none
 from ingest.errors import UsageError
-from ingest.labels import display_name, load_labels, mid_of, mid_or_none
 
 ALL_BACKGROUND = -1
 """In place of a number of rows of background: all there are."""

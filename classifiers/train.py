@@ -31,7 +31,7 @@ from classifiers.targets import (
 )
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
-from ingest.class_sets import ClassSet
+from ingest.audioset.class_sets import ClassSet
 from ingest.errors import UsageError
 
 VERSIONS_OF = ("earshot", "numpy", "scikit-learn", "skops", "xgboost-cpu", "keras", "tensorflow", "ai-edge-litert")

@@ -29,10 +29,10 @@ from embeddings.shards import (
 )
 from embeddings.store import EmbeddingStore
 from embeddings.stream import Embedded, Failure, Finished, WindowReader, encode_items
-from ingest.clip import AudioItem
-from ingest.engine import Workers
+from ingest.audio.clip import AudioItem
+from ingest.engines.engine import Workers
+from ingest.engines.local_engine import Here, available_cores
 from ingest.errors import UsageError
-from ingest.local_engine import Here, available_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def embed_on(
         audio: what the items are all of, e.g. a folder: failures of what was in it and no longer is are forgotten. ""
             for what is no whole.
         progress: called in this thread at the start and whenever there is something new; must be quick.
-        read: how files become windows, a module's own function; `ingest.audio.read_windows` by default.
+        read: how files become windows, a module's own function; `ingest.audio.windows.read_windows` by default.
     Raises:
         UsageError: two items have the same key, or another process writes to the store.
         SpecMismatchError: the store's rows come from another encoder.
@@ -334,6 +334,6 @@ def _refuse_duplicates(items: Sequence[AudioItem]) -> None:
 
 
 def _default_reader() -> WindowReader:
-    from ingest.audio import read_windows
+    from ingest.audio.windows import read_windows
 
     return read_windows

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from embeddings.embedding import Vectors
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 from ingest.errors import UsageError
 from ingest.foreign import checked
 
@@ -192,28 +192,28 @@ class PatchEncoder(Encoder, Protocol):
 ENCODERS: dict[str, EncoderRow] = {
     row.name: row
     for row in (
-        EncoderRow("vggish", "embeddings.vggish", 0.96, 128, "float32", ("vggish_model.ckpt",), "tensorflow",
+        EncoderRow("vggish", "embeddings.encoding.vggish", 0.96, 128, "float32", ("vggish_model.ckpt",), "tensorflow",
                    "VGGish, raw 128-d vectors", "Hershey et al. 2017; tensorflow/models, research/audioset/vggish",
                    ("float32", "bfloat16", "int8")),
-        EncoderRow("vggish-pca", "embeddings.vggish", 0.96, 128, "uint8",
+        EncoderRow("vggish-pca", "embeddings.encoding.vggish", 0.96, 128, "uint8",
                    ("vggish_model.ckpt", "vggish_pca_params.npz"), "tensorflow",
                    "VGGish + PCA + 8 bits, AudioSet's own form",
                    "Abu-El-Haija et al. 2016; tensorflow/models, research/audioset/vggish",
                    ("float32", "bfloat16", "int8")),
-        EncoderRow("yamnet", "embeddings.yamnet", 0.48, 1024, "float32", ("yamnet.h5",), "litert",
+        EncoderRow("yamnet", "embeddings.encoding.yamnet", 0.48, 1024, "float32", ("yamnet.h5",), "litert",
                    "YAMNet, 1024-d vectors, TensorFlow-free", "tensorflow/models, research/audioset/yamnet"),
-        EncoderRow("yamnet-128", "embeddings.yamnet", 0.96, 128, "uint8", ("yamnet.h5",), "litert",
+        EncoderRow("yamnet-128", "embeddings.encoding.yamnet", 0.96, 128, "uint8", ("yamnet.h5",), "litert",
                    "YAMNet + PCA + 8 bits: 10 x 128 like AudioSet's", "tensorflow/models, research/audioset/yamnet"),
-        EncoderRow("vggish-hub", "embeddings.hub", 0.96, 128, "float32", (), "tensorflow-hub",
+        EncoderRow("vggish-hub", "embeddings.encoding.hub", 0.96, 128, "float32", (), "tensorflow-hub",
                    "the TF-Hub VGGish SavedModel", "https://tfhub.dev/google/vggish/1"),
-        EncoderRow("yamnet-hub", "embeddings.hub", 0.48, 1024, "float32", (), "tensorflow-hub",
+        EncoderRow("yamnet-hub", "embeddings.encoding.hub", 0.48, 1024, "float32", (), "tensorflow-hub",
                    "the TF-Hub YAMNet SavedModel", "https://tfhub.dev/google/yamnet/1"),
-        EncoderRow("handcrafted", "embeddings.handcrafted", 0.96, 73, "float32", (), "librosa",
+        EncoderRow("handcrafted", "embeddings.encoding.handcrafted", 0.96, 73, "float32", (), "librosa",
                    "MFCC, chroma, spectral shape, tempo; needs no weights", "McFee et al. 2015 (librosa)"),
-        EncoderRow("logmel", "embeddings.spectrogram", 0.01, 64, "float32", (), "scipy",
+        EncoderRow("logmel", "embeddings.encoding.spectrogram", 0.01, 64, "float32", (), "scipy",
                    "log-mel spectrogram, a vector a frame, for the CNN head",
                    "tensorflow/models, research/audioset/yamnet", patch_s=FRAME_S),
-        EncoderRow("mfcc", "embeddings.spectrogram", 0.01, 40, "float32", (), "scipy",
+        EncoderRow("mfcc", "embeddings.encoding.spectrogram", 0.01, 40, "float32", (), "scipy",
                    "20 MFCCs and their deltas, a vector a frame", "Davis & Mermelstein 1980; the HTK book, 5.9",
                    patch_s=FRAME_S),
     )

@@ -14,7 +14,7 @@ from embeddings.encoders import EncoderSpec
 from embeddings.store import EmbeddingStore
 from embeddings.table import EmbeddingTable
 from ingest.errors import UsageError
-from ingest.files import atomic_folder, atomic_path
+from ingest.places.files import atomic_folder, atomic_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ def export_tfrecord(store: EmbeddingStore, out: Path) -> Exported:
     and start. Characters of XX that are not letters, digits, '-' or '_' become '_'. On a disk that takes 'aB' and
     'ab' for one name, the records of both go to one file: what a reader of all files finds is the same.
     """
-    from ingest.labels import load_labels
-    from ingest.segments import Segment
-    from ingest.tfrecord import DIM, SegmentFeatures, serialize_example, write_records
+    from ingest.audioset.labels import load_labels
+    from ingest.audioset.segments import Segment
+    from ingest.audioset.tfrecord import DIM, SegmentFeatures, serialize_example, write_records
 
     _require_audioset_form(store.spec, DIM)
     table = store.load()

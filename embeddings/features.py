@@ -9,8 +9,8 @@ import numpy as np
 from embeddings.encoders import ENCODERS, EncoderSpec
 from embeddings.part import RowColumns
 from embeddings.store import EmbeddingStore
+from ingest.audioset.tfrecord import SegmentFeatures
 from ingest.errors import FormatError, UsageError
-from ingest.tfrecord import SegmentFeatures
 
 ROWS_AT_ONCE = 1 << 15
 """About 40 MB of vectors: the balanced split in one piece, the unbalanced in 63."""
@@ -23,7 +23,7 @@ def features_spec() -> EncoderSpec:
 
 
 def store_features(features: Iterable[SegmentFeatures], out: Path, part_name: str) -> int:
-    """Write features (see `ingest.features.read_features`) as one part of the store `out`.
+    """Write features (see `ingest.audioset.features.read_features`) as one part of the store `out`.
 
     Returns:
         The number of rows. Running it again replaces the part, so no row is there twice.

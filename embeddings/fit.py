@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from embeddings.encoders import Encoder, EncoderSettings
 from embeddings.stream import Embedded, WindowReader, encode_items
-from ingest.clip import AudioItem, Clip
-from ingest.folder import AudioPath, Folder
+from ingest.audio.clip import AudioItem, Clip
+from ingest.places.folder import AudioPath, Folder
 
 PCA_FILE = "pca.npz"
 SAMPLE_WINDOWS = 2_000
@@ -50,9 +50,9 @@ def fit_projection(
     """
     if folder.has(PCA_FILE):
         return
+    from embeddings.encoding.yamnet import load_unprojected
     from embeddings.pca import fit_pca, save_pca
-    from embeddings.yamnet import load_unprojected
-    from ingest.audio import read_windows
+    from ingest.audio.windows import read_windows
 
     def read(path: AudioPath, **form: Any) -> Iterator[Clip]:
         return read_windows(path, **(form | {"resampler": resampler}))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import rfft
 
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 
 SAMPLE_RATE = 16_000
 WINDOW = 400

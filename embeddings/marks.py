@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ingest.folder import AudioPath, file_bytes
+from ingest.places.folder import AudioPath, file_bytes
 
 _DTYPE = np.dtype([("size", "<i8"), ("written_ns", "<i8"), ("digest", "<u8")])
 _63_BITS = (1 << 63) - 1

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.errors import UsageError, WeightsError
-from ingest.files import atomic_path
 from ingest.foreign import DAMAGED_NPZ
+from ingest.places.files import atomic_path
 
 QUANTIZE_MIN, QUANTIZE_MAX = -2.0, 2.0
 

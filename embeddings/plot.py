@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from embeddings.handcrafted import CHROMAS, HOP, MFCCS, SAMPLE_RATE, frame_features
+from embeddings.encoding.handcrafted import CHROMAS, HOP, MFCCS, SAMPLE_RATE, frame_features
+from embeddings.encoding.spectrogram import log_mel_frames
 from embeddings.logmel import HIGH_HZ, LOW_HZ, WINDOW, mel
 from embeddings.logmel import HOP as MEL_HOP
-from embeddings.spectrogram import log_mel_frames
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 
 SIZE_INCHES = (9.0, 10.0)
 SHORTEST = SAMPLE_RATE // 10

@@ -11,7 +11,7 @@ import numpy as np
 
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.weights import WEIGHTS, look_up
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 from ingest.errors import WeightsError
 
 SAMPLE_RATE = 16_000
@@ -53,8 +53,8 @@ def check_vggish_pca(weights_dir: Path | None) -> list[Check]:
 
 def check_yamnet(weights_dir: Path | None) -> list[Check]:
     """Silence is Silence; White noise is among the first three of white noise, Sine wave among the ten of a sine."""
-    from embeddings.yamnet import Yamnet
-    from ingest.labels import display_name, load_labels
+    from embeddings.encoding.yamnet import Yamnet
+    from ingest.audioset.labels import display_name, load_labels
 
     encoder = load_encoder("yamnet", EncoderSettings(weights_dir=weights_dir))
     assert isinstance(encoder, Yamnet)

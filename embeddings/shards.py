@@ -19,10 +19,10 @@ from embeddings.embedding import item_key
 from embeddings.marks import UNKNOWN, differs, glance, mark_of, needs_reading, pack, unpack
 from embeddings.store import EmbeddingStore
 from embeddings.stream import Failure
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.errors import FormatError
-from ingest.folder import file_bytes
 from ingest.foreign import checked
+from ingest.places.folder import file_bytes
 
 PREFIX = "audio-"
 """Parts made from audio; others (the released features) are none of our business."""

@@ -1,6 +1,6 @@
 """Touches the disk: an embedding store, a folder of `part-*.parquet`, `spec.json` and perhaps `about.parquet`.
 
-The folder is one of this machine, or in an object store (`ingest.folder`).
+The folder is one of this machine, or in an object store (`ingest.places.folder`).
 
 A part appears whole or not at all. A store holds rows of one encoder, and refuses those of another.
 """
@@ -25,9 +25,9 @@ from embeddings.encoders import EncoderSpec
 from embeddings.mapped import zeros
 from embeddings.part import SCHEMA, PartWriter, read_patches, require_room, stored_dtype, vectors_of
 from embeddings.table import EmbeddingTable
-from ingest.arrow_folder import ArrowFolder
 from ingest.errors import FormatError, SpecMismatchError, UsageError
-from ingest.folder import Folder, LocalFolder, folder_at
+from ingest.places.arrow_folder import ArrowFolder
+from ingest.places.folder import Folder, LocalFolder, folder_at
 
 __all__ = ["EmbeddingStore", "EmbeddingTable", "PartWriter"]
 

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from embeddings.embedding import Embedding, Vectors, window_key
 from embeddings.encoders import Encoder, EncoderSpec
 from embeddings.marks import UNKNOWN, Mark, mark_of
-from ingest.clip import AudioItem, Clip
+from ingest.audio.clip import AudioItem, Clip
 from ingest.errors import AudioError, EarshotError
 
 WINDOWS_AHEAD = 4
@@ -28,7 +28,7 @@ WINDOWS_AHEAD = 4
 
 
 class WindowReader(Protocol):
-    """How a file (`AudioItem.path`) becomes windows: `ingest.audio.read_windows`, or a stand-in."""
+    """How a file (`AudioItem.path`) becomes windows: `ingest.audio.windows.read_windows`, or a stand-in."""
 
     def __call__(self, path: Any, *, key: str, sample_rate: int, window_s: float, resampler: str) -> Iterator[Clip]: ...
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import platformdirs
 
-from ingest.download import Progress, download
 from ingest.errors import DownloadError, UsageError, WeightsError
-from ingest.files import sha256_of, write_whole
+from ingest.places.download import Progress, download
+from ingest.places.files import sha256_of, write_whole
 
 log = logging.getLogger("earshot.weights")
 

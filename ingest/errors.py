@@ -95,7 +95,7 @@ class InvalidSamplesError(AudioError): ...
 class FetchError(EarshotError):
     """One segment could not be had this time.
 
-    failure: the row of `ingest.outcomes.FAILURES` it falls under; "" when the text is to decide.
+    failure: the row of `ingest.ledger.outcomes.FAILURES` it falls under; "" when the text is to decide.
     retry_after_s: how long the server asked us to wait, if it did.
     """
 

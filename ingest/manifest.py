@@ -22,15 +22,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ingest.arrow_folder import ArrowFolder
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
+from ingest.audioset.labels import display_name
 from ingest.errors import FormatError, UsageError
-from ingest.files import atomic_path
-from ingest.folder import AudioPath, Folder, LocalFolder
-from ingest.labels import display_name
-from ingest.ledger import Ledger
-from ingest.ledger_file import FILE_NAME as LEDGER
-from ingest.ledger_file import State
+from ingest.ledger.file import FILE_NAME as LEDGER
+from ingest.ledger.file import State
+from ingest.ledger.ledger import Ledger
+from ingest.places.arrow_folder import ArrowFolder
+from ingest.places.files import atomic_path
+from ingest.places.folder import AudioPath, Folder, LocalFolder
 
 MANIFEST = "manifest.parquet"
 

@@ -249,7 +249,7 @@ def npy_array(data: bytes, rng: Random) -> bytes:
 
 def tfrecord_payload(data: bytes, rng: Random) -> bytes:
     """A damaged record with the right length and checksums around it."""
-    from ingest.tfrecord import read_records, write_records
+    from ingest.audioset.tfrecord import read_records, write_records
     from tests.fuzz import BYTES
 
     records = list(read_records(io.BytesIO(data), "", lambda _: None))

@@ -69,7 +69,7 @@ def audio_seeds() -> tuple[bytes, ...]:
 
 
 def read_audio(data: bytes, folder: Path) -> None:
-    from ingest.audio import read_windows
+    from ingest.audio.windows import read_windows
 
     last = -1.0
     for clip in read_windows(put(data, folder / "sound.wav"), window_s=0.5):
@@ -94,7 +94,7 @@ STRONG = (
 
 
 def read_segment_list(data: bytes, folder: Path) -> None:
-    from ingest.segments import read_segments
+    from ingest.audioset.segments import read_segments
 
     found = read_segments(put(data, folder / "list.csv"))
     assert found.segments
@@ -160,7 +160,7 @@ def read_manifest(data: bytes, folder: Path) -> None:
 
 
 def manifest_seeds(folder: Path) -> list[bytes]:
-    from ingest.clip import AudioItem
+    from ingest.audio.clip import AudioItem
     from ingest.manifest import write_manifest
 
     items = [
@@ -179,7 +179,7 @@ def manifest_seeds(folder: Path) -> list[bytes]:
 
 
 def read_quality_file(data: bytes, folder: Path) -> None:
-    from ingest.quality import read_quality
+    from ingest.audioset.quality import read_quality
 
     for mid, quality in read_quality(put(data, folder / "qa.csv")).items():
         assert isinstance(mid, str) and 0 <= quality.true <= quality.rated
@@ -189,7 +189,7 @@ def read_quality_file(data: bytes, folder: Path) -> None:
 
 
 def class_set_seeds(_: Path) -> list[bytes]:
-    from ingest.class_sets import CLASS_SETS
+    from ingest.audioset.class_sets import CLASS_SETS
 
     small = (
         b'title = ""\nmode = "multi"\nbalanced = true\nchildren = true\n[[classes]]\nname = "D"\nmids = ["/m/0bt9lr"]\n'
@@ -198,7 +198,7 @@ def class_set_seeds(_: Path) -> list[bytes]:
 
 
 def read_class_set_file(data: bytes, folder: Path) -> None:
-    from ingest.class_sets import ClassSet, read_class_set
+    from ingest.audioset.class_sets import ClassSet, read_class_set
 
     found = read_class_set(put(data, folder / "set.toml"))
     assert isinstance(found.title, str) and isinstance(found.balanced, bool)
@@ -239,9 +239,9 @@ def read_set_option(data: bytes, _: Path) -> None:
 
 
 def feature_seeds(_: Path) -> list[bytes]:
-    from ingest.labels import load_labels
-    from ingest.segments import Segment
-    from ingest.tfrecord import SegmentFeatures, serialize_example, write_records
+    from ingest.audioset.labels import load_labels
+    from ingest.audioset.segments import Segment
+    from ingest.audioset.tfrecord import SegmentFeatures, serialize_example, write_records
 
     mids, buffer = load_labels().audioset, BytesIO()
     rows = [
@@ -253,7 +253,7 @@ def feature_seeds(_: Path) -> list[bytes]:
 
 
 def check_features(source: Path) -> None:
-    from ingest.features import read_features
+    from ingest.audioset.features import read_features
 
     damage: list[FormatError] = []
     for found in read_features(source, "eval", damage.append):
@@ -315,7 +315,7 @@ def store_reader(pattern: str, name: str) -> Reader:
     def read(data: bytes, folder: Path) -> None:
         from embeddings.shards import changed_keys, clear_unfinished, held_keys, read_stats, write_failures
         from embeddings.store import EmbeddingStore
-        from ingest.clip import AudioItem
+        from ingest.audio.clip import AudioItem
 
         made, used = small_store(folder), folder / "used"
         shutil.rmtree(used, ignore_errors=True)
@@ -465,9 +465,9 @@ def read_pca(data: bytes, folder: Path) -> None:
 
 
 def ledger_seeds(folder: Path) -> list[bytes]:
-    from ingest.ledger import AudioFile, Ledger, State
-    from ingest.ledger_file import FILE_NAME
-    from ingest.segments import Segment, StrongEvent
+    from ingest.audioset.segments import Segment, StrongEvent
+    from ingest.ledger.file import FILE_NAME
+    from ingest.ledger.ledger import AudioFile, Ledger, State
 
     place = folder / "ledger-made"
     segments = [Segment(f"video{i:06}", i, i + 10.0, ("/m/09x0r",)) for i in range(6)]
@@ -489,9 +489,9 @@ def ledger_seeds(folder: Path) -> list[bytes]:
 
 
 def read_ledger(data: bytes, folder: Path) -> None:
-    from ingest.availability import markdown, survey, write_manifest
-    from ingest.ledger import Ledger, State
-    from ingest.ledger_file import FILE_NAME
+    from ingest.ledger.file import FILE_NAME
+    from ingest.ledger.ledger import Ledger, State
+    from ingest.youtube.availability import markdown, survey, write_manifest
 
     place = folder / "ledger"
     shutil.rmtree(place, ignore_errors=True)
@@ -509,7 +509,7 @@ def read_ledger(data: bytes, folder: Path) -> None:
 
 
 def status_seeds(_: Path) -> list[bytes]:
-    from ingest.run_status import to_json
+    from ingest.youtube.run_status import to_json
     from tests.ingest.test_run_status import status
 
     return [to_json(one).encode() for one in (status(), status(ended=True, stopped="the disk is full"))]
@@ -520,7 +520,7 @@ def read_run_status(data: bytes, folder: Path) -> None:
     from click.testing import CliRunner
 
     from app.commands.status import status
-    from ingest.run_status import STATUS, read_status, to_json
+    from ingest.youtube.run_status import STATUS, read_status, to_json
 
     place = put(data, folder / "status" / STATUS).parent
     found = read_status(place)

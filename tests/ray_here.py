@@ -14,7 +14,7 @@ def require_ray() -> Any:
     """The package, imported as the commands import it: that is what keeps it quiet."""
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed (pip install earshot[ray])")
-    from ingest.ray_engine import import_ray
+    from ingest.engines.ray_engine import import_ray
 
     return import_ray()
 
@@ -38,8 +38,8 @@ def started(start: Callable[[], Started], failure: type[Exception]) -> Started:
 def ray_of_its_own() -> Iterator[Any]:
     """A Ray of one node. It takes ten seconds to start: have one for a module."""
     require_ray()
+    from ingest.engines.ray_engine import connected
     from ingest.errors import EngineError
-    from ingest.ray_engine import connected
 
     connection = started(lambda: _entered(connected("local")), EngineError)
     try:
@@ -54,7 +54,7 @@ def ray_cluster(head_cpus: int) -> Iterator[Any]:
     require_ray()
     from ray.cluster_utils import Cluster
 
-    from ingest.ray_engine import connected
+    from ingest.engines.ray_engine import connected
 
     head = {"num_cpus": head_cpus, "include_dashboard": False}
     # Ray's own bare exceptions: nothing of ours is called here.

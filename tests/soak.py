@@ -22,7 +22,7 @@ import numpy as np
 from classifiers.bundle import load_bundle
 from embeddings.embed import EmbedSettings, embed
 from embeddings.store import EmbeddingStore
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from tests.embeddings.fakes import StatisticsEncoder, read_wav, write_sounds
 from tests.embeddings.test_embed import rows_of
 from tests.ingest.crash_driver import crash_segments

@@ -1,6 +1,7 @@
 """The shape of the house: rooms import leftwards only, nothing heavy at start-up, docs speak of real commands."""
 
 import ast
+import graphlib
 import os
 import re
 import shlex
@@ -49,11 +50,34 @@ def imported_rooms(path: Path) -> set[str]:
     return found & {*ROOMS, "tests", "bench"}
 
 
+def imported_modules(path: Path) -> set[str]:
+    """Names of modules, and what may be one: `from a.b import c` gives a.b and a.b.c."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_a_room_imports_only_itself_and_rooms_to_its_left(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
     allowed = set(ROOMS[: ROOMS.index(room) + 1])
     assert imported_rooms(path) <= allowed, f"{room} may import {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("depth", [2, 9], ids=["folders", "files"])
+def test_nothing_imports_itself_in_a_circle(depth: int) -> None:
+    """Neither files nor the folders of a room, late imports and those for types included."""
+    names = {module_name(path) for path in MODULES}
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        mine = ".".join(module_name(path).split(".")[:depth])
+        theirs = {".".join(name.split(".")[:depth]) for name in imported_modules(path) & names}
+        graph.setdefault(mine, set()).update(theirs - {mine})
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_data_holds_no_code() -> None:
@@ -116,7 +140,8 @@ def commands_in(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_in_the_docs_exists_with_its_options(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.arrow_folder._connect", lambda address, shown: (None, ""))  # the buckets are made up
+    made_up = "ingest.places.arrow_folder._connect"  # the buckets of the pages
+    monkeypatch.setattr(made_up, lambda address, shown: (None, ""))
     for line in commands_in(page):
         words = shlex.split(line, comments=True)[1:]
         if words[:1] in (["--help"], ["--version"]):

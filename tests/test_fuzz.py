@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.errors import MESSAGE_HEAD, MESSAGE_TAIL, AudioError, EarshotError
 from tests.fuzz import Reader, attempt, case, run_children, scratch_folder
 from tests.fuzz_mutators import json_node
@@ -67,7 +67,7 @@ def test_a_message_is_one_line_of_bounded_length_with_its_remedy() -> None:
 
 
 def test_a_pipe_in_a_folder_of_audio_is_not_waited_for(tmp_path: Path) -> None:
-    from ingest.audio import read_windows
+    from ingest.audio.windows import read_windows
     from ingest.errors import NotAudioError
 
     os.mkfifo(tmp_path / "pipe.wav")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.run import Clock
+from ingest.youtube.run import Clock
 
 ROOT = Path(__file__).resolve().parent.parent
 SLEEPER = """

@@ -13,11 +13,11 @@ import soundfile
 
 from embeddings.mapped import zeros
 from embeddings.store import EmbeddingStore
-from ingest.features import read_features
-from ingest.labels import load_labels
-from ingest.ledger import Ledger, State
-from ingest.segments import Segment
-from ingest.tfrecord import SegmentFeatures, serialize_example, write_records
+from ingest.audioset.features import read_features
+from ingest.audioset.labels import load_labels
+from ingest.audioset.segments import Segment
+from ingest.audioset.tfrecord import SegmentFeatures, serialize_example, write_records
+from ingest.ledger.ledger import Ledger, State
 from tests.embeddings.test_crash import start as start_embed
 from tests.embeddings.test_crash import write_folder
 from tests.embeddings.test_embed import rows_of

@@ -9,8 +9,8 @@ from app.live.events import EventTracker
 from classifiers.prediction import Prediction
 from embeddings.embedding import Vectors
 from embeddings.encoders import Encoder
-from ingest.audio import read_windows
-from ingest.clip import Clip
+from ingest.audio.clip import Clip
+from ingest.audio.windows import read_windows
 from ingest.errors import AudioError
 
 LEAVE_SHARE = 0.7

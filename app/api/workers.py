@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from app.api.scoring import Scoring
 from embeddings.encoders import Encoder
-from ingest.clip import Clip
-from ingest.local_engine import available_cores
+from ingest.audio.clip import Clip
+from ingest.engines.local_engine import available_cores
 
 CLOSE_S = 10.0
 """How long `close` waits for a thread; a turn takes some milliseconds."""

@@ -10,12 +10,12 @@ import click
 from app.options.engine import engine_options, start_engine
 from app.options.places import HereType, StoreType
 from app.options.problem import ProblemOptions, parse_changes, problem_options
-from ingest.engine import EngineSettings
+from ingest.engines.engine import EngineSettings
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
-    from ingest.arrow_folder import ArrowFolder
-    from ingest.folder import LocalFolder
+    from ingest.places.arrow_folder import ArrowFolder
+    from ingest.places.folder import LocalFolder
 
 
 @click.command(
@@ -65,11 +65,11 @@ def command(  # noqa: PLR0917 - click passes them all by name
     engine: EngineSettings,
 ) -> None:
     """Measure several heads on one store, the same splits for all, and rank them with intervals."""
-    from app.progress import ShareBar
+    from app.terminal.progress import ShareBar
     from classifiers.comparison.compare import CompareSettings, choose_heads, compare
     from classifiers.report.comparison_pages import render_csv, render_markdown, render_page
     from embeddings.store import EmbeddingStore
-    from ingest.files import require_writable, write_whole
+    from ingest.places.files import require_writable, write_whole
 
     opened = EmbeddingStore.open(store)
     chosen, left_out = choose_heads(heads, opened.spec)

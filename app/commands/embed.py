@@ -12,15 +12,15 @@ import click
 
 from app.options.engine import engine_options, start_engine
 from app.options.places import AudioType, HereType, StoreType, WeightsType
-from ingest.engine import EngineSettings
+from ingest.engines.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 
 if TYPE_CHECKING:
     from embeddings.embed import EmbedSettings, Summary
     from embeddings.encoders import EncoderSettings
-    from ingest.arrow_folder import ArrowFolder
-    from ingest.clip import AudioItem
-    from ingest.folder import Folder, LocalFolder
+    from ingest.audio.clip import AudioItem
+    from ingest.places.arrow_folder import ArrowFolder
+    from ingest.places.folder import Folder, LocalFolder
 
 SHOWN_FAILURES = 5
 
@@ -72,7 +72,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     as_json: bool,
 ) -> None:
     """Turn audio into embeddings: Parquet in a folder, one row per window of at most ten seconds."""
-    from app.progress import ClipBar
+    from app.terminal.progress import ClipBar
     from embeddings.embed import embed_on, load_for_worker, spec_of
     from embeddings.encoders import EncoderSettings, encoder_row
     from embeddings.fit import PCA_FILE

@@ -10,8 +10,8 @@ import click
 from app.options.places import HereType, StoreType
 
 if TYPE_CHECKING:
-    from ingest.arrow_folder import ArrowFolder
-    from ingest.folder import Folder, LocalFolder
+    from ingest.places.arrow_folder import ArrowFolder
+    from ingest.places.folder import Folder, LocalFolder
 
 
 @click.command(
@@ -52,11 +52,11 @@ def command(  # noqa: PLR0917 - click passes them all by name
 ) -> None:
     """Measure a model on a labelled embedding store: accuracy, mAP, AUC, each class, confusion."""
     from app.measured_rows import write_rows
-    from app.tables import measured_text
+    from app.terminal.tables import measured_text
     from classifiers.bundle import load_bundle
     from classifiers.train import evaluate
     from embeddings.store import EmbeddingStore
-    from ingest.files import require_writable, write_whole
+    from ingest.places.files import require_writable, write_whole
 
     for place in (report, rows):
         if place:

@@ -9,8 +9,8 @@ import click
 from app.options.places import HereType, StoreType
 
 if TYPE_CHECKING:
-    from ingest.arrow_folder import ArrowFolder
-    from ingest.folder import LocalFolder
+    from ingest.places.arrow_folder import ArrowFolder
+    from ingest.places.folder import LocalFolder
 
 
 @click.command(

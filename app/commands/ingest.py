@@ -11,12 +11,12 @@ import click
 
 from app.commands import metadata, status, youtube
 from app.options.places import HereType
-from app.progress import bar_type
-from ingest.clip import AudioItem
+from app.terminal.progress import bar_type
+from ingest.audio.clip import AudioItem
+from ingest.audioset.labels import display_name
 from ingest.datasets import AUTO, DATASETS, choose_dataset, csv_manifest, folders
 from ingest.errors import FormatError, UsageError, one_line
-from ingest.labels import display_name
-from ingest.ledger_file import FILE_NAME as LEDGER
+from ingest.ledger.file import FILE_NAME as LEDGER
 from ingest.manifest import MANIFEST, write_manifest
 
 _SHOWN_DAMAGE = 5
@@ -118,7 +118,7 @@ def _counts(items: Iterable[AudioItem]) -> dict[str, dict[str, int]]:
 
 
 def _folder_text(summary: dict[str, Any]) -> str:
-    from app.tables import columns_of, padded
+    from app.terminal.tables import columns_of, padded
 
     width = columns_of("", *summary["classes"])
     lines = [f"  {padded(name, width)}  {count:5}" for name, count in summary["classes"].items()]
@@ -148,7 +148,7 @@ Examples:
 def features(source: Path, out: Path, split: str | None, as_json: bool) -> None:
     """Make a store of AudioSet's released VGGish features: a folder of tfrecords, or the tar as it is."""
     from embeddings.features import store_features
-    from ingest.features import read_features
+    from ingest.audioset.features import read_features
 
     damage: list[FormatError] = []
     records = bar_type()(read_features(source, split, damage.append), desc="records", unit="", mininterval=1.0)

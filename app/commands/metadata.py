@@ -7,8 +7,8 @@ import click
 
 from app.options.numbers import FiniteRange
 from app.options.places import HereType
-from app.progress import download_bar
-from ingest.metadata import METADATA, FetchedMetadata, MetadataFile, fetch_metadata, metadata_named
+from app.terminal.progress import download_bar
+from ingest.audioset.metadata import METADATA, FetchedMetadata, MetadataFile, fetch_metadata, metadata_named
 
 _SUMMARIES = "\n".join(
     f"  {file.name:<30} {f'{file.size / 1e3:,.0f} kB' if file.size else '':>12}  {file.summary}"

@@ -10,7 +10,7 @@ import click
 from app.options.places import HereType, WeightsType
 
 if TYPE_CHECKING:
-    from embeddings.tf import LiteWeights
+    from embeddings.runtimes.tf import LiteWeights
 
 
 @click.group()

@@ -12,9 +12,9 @@ from app.options.places import AudioType, HereType
 from ingest.errors import AudioError, EmptyAudioError, UsageError
 
 if TYPE_CHECKING:
-    from ingest.arrow_folder import ArrowFolder
-    from ingest.clip import Clip
-    from ingest.folder import AudioPath
+    from ingest.audio.clip import Clip
+    from ingest.places.arrow_folder import ArrowFolder
+    from ingest.places.folder import AudioPath
 
 FORMATS = (".png", ".svg", ".pdf")
 SHOWN_LETTERS = 12
@@ -98,8 +98,8 @@ def _read(path: "AudioPath", start_s: float, seconds: float) -> "Clip":
     """
     import numpy as np
 
-    from ingest.audio import read_windows
-    from ingest.clip import Clip
+    from ingest.audio.clip import Clip
+    from ingest.audio.windows import read_windows
 
     window_s = 1.0
     parts: list[Any] = []
@@ -124,7 +124,7 @@ def _draw(clip: "Clip", name: str, target: Path) -> str:
 
     from embeddings.lettering import letter
     from embeddings.plot import draw_features
-    from ingest.files import atomic_path
+    from ingest.places.files import atomic_path
 
     title, format_ = letter(name), target.suffix[1:].lower()
     written_out = format_ == "svg"  # its text stays text, and whoever shows it has fonts for it

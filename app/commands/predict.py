@@ -11,12 +11,12 @@ import click
 from app.cli import end_with_failures
 from app.options.engine import engine_options, start_engine
 from app.options.places import AudioType, HereType, WeightsType
-from ingest.engine import EngineSettings
+from ingest.engines.engine import EngineSettings
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
     from app.predicting import FilePrediction
-    from ingest.arrow_folder import ArrowFolder
+    from ingest.places.arrow_folder import ArrowFolder
 
 PATIENCE_S = 3.0
 """Who waits longer is shown how far it is."""
@@ -63,7 +63,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
 ) -> None:
     """Say which of a model's classes are in audio files, folders of them, or an embedding store."""
     from app.predicting import csv_header, find_audio, find_store, predict_files, predict_store
-    from app.progress import ClipBar
+    from app.terminal.progress import ClipBar
     from classifiers.bundle import find_bundle, load_bundle, read_info
     from embeddings.encoders import require_precision
 

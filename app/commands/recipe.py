@@ -88,7 +88,7 @@ def run(  # noqa: PLR0917 - click passes them all by name
     from app.recipes.recipe import read_recipe
     from app.recipes.report import QUICK, render_recipe, table_rows, text_table
     from app.recipes.run import RunSettings, run_recipe
-    from ingest.files import write_whole
+    from ingest.places.files import write_whole
 
     recipe = read_recipe(name)
     if data is None:

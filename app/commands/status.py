@@ -14,9 +14,9 @@ import click
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
-    from ingest.availability import Availability
-    from ingest.governor import Standing
-    from ingest.run_status import RunStatus
+    from ingest.youtube.availability import Availability
+    from ingest.youtube.governor import Standing
+    from ingest.youtube.run_status import RunStatus
 
 _SHOWN_ERRORS = 5
 _SHOWN_REASON = 100
@@ -37,8 +37,8 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(folder: str, report: bool, as_json: bool) -> None:
     """Count the segments of FOLDER by state, reason, split and class; also while a run goes on, here or elsewhere."""
-    from ingest.availability import write_report
-    from ingest.run_status import to_json
+    from ingest.youtube.availability import write_report
+    from ingest.youtube.run_status import to_json
 
     found, run = _look(folder)
     if report:
@@ -55,10 +55,10 @@ def status(folder: str, report: bool, as_json: bool) -> None:
 
 def _look(folder: str) -> tuple["Availability", "RunStatus | None"]:
     """From the ledger, or, where another machine may be writing it, from the run's own words."""
-    from ingest.availability import survey
-    from ingest.folder import folder_at
-    from ingest.ledger import Ledger
-    from ingest.run_status import STATUS, read_status
+    from ingest.ledger.ledger import Ledger
+    from ingest.places.folder import folder_at
+    from ingest.youtube.availability import survey
+    from ingest.youtube.run_status import STATUS, read_status
 
     run = read_status(folder)
     if "://" in folder and run is None:
@@ -70,7 +70,7 @@ def _look(folder: str) -> tuple["Availability", "RunStatus | None"]:
 
 
 def _run_text(run: "RunStatus", now: float, folder: str) -> list[str]:
-    from ingest.ledger_file import State, is_locked
+    from ingest.ledger.file import State, is_locked
 
     where = f"{run.host} (process {run.process}, engine {run.engine})"
     here = "://" not in folder and not run.is_elsewhere
@@ -105,7 +105,7 @@ def _clock(at: float) -> str:
 
 
 def _text(found: "Availability") -> list[str]:
-    from ingest.availability import remedy
+    from ingest.youtube.availability import remedy
 
     lines = [f"  {state:<8} {count:>10,}" for state, count in found.states.items()]
     lines += [f"  requested {found.requested:>9,}", ""]

@@ -14,8 +14,8 @@ from app.options.problem import ProblemOptions, parse_changes, problem_options
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo
     from classifiers.measures.measured import Measured
-    from ingest.arrow_folder import ArrowFolder
-    from ingest.folder import LocalFolder
+    from ingest.places.arrow_folder import ArrowFolder
+    from ingest.places.folder import LocalFolder
 
 
 @click.command(
@@ -60,7 +60,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
 ) -> None:
     """Train a head on embeddings, measure it, and write the model with its report."""
     from app.measured_rows import write_rows
-    from app.progress import ShareBar
+    from app.terminal.progress import ShareBar
     from classifiers.bundle import PCA_FILE, check_free, save_bundle
     from classifiers.report.examples import choose_examples
     from classifiers.report.page import render_card, render_report
@@ -68,7 +68,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from classifiers.train import TrainSettings, train
     from embeddings.store import EmbeddingStore
     from ingest.errors import UsageError
-    from ingest.files import require_writable
+    from ingest.places.files import require_writable
 
     check_free(out)
     if rows:
@@ -110,7 +110,7 @@ def _as_json(info: "BundleInfo", measured: "Measured | None", out: Path) -> dict
 
 
 def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
-    from app.tables import measured_text
+    from app.terminal.tables import measured_text
     from classifiers.report.page import how_measured
 
     made, classes = info.trained_on, len(info.class_set.classes)

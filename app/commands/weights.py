@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from app.options.places import HereType, WeightsType
-from app.progress import download_bar
+from app.terminal.progress import download_bar
 from embeddings.encoders import ENCODERS
 from embeddings.weights import WEIGHTS, WeightsFile, fetch, look_up
 from ingest.errors import UsageError, WeightsError

@@ -11,16 +11,16 @@ import click
 
 from app.options.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
 from app.options.places import HereType, NameType
-from ingest.address import Address, choose_addresses
-from ingest.choose import Chosen
-from ingest.engine import ENGINES, EngineSettings
+from ingest.audioset.choose import Chosen
+from ingest.audioset.segments import Segment
+from ingest.engines.engine import ENGINES, EngineSettings
 from ingest.errors import EarshotError, UsageError
-from ingest.mirror import Mirror
-from ingest.pace import PaceSettings
-from ingest.plan import Plan, cost_text, make_plan, plan_text
-from ingest.segments import Segment
-from ingest.sources import MIRROR, MIRROR_INDEX, YOUTUBE, Sources, clip_starts, parse_sources
-from ingest.youtube import WATCH_URL, Source, YouTube, YouTubeSettings
+from ingest.youtube.address import Address, choose_addresses
+from ingest.youtube.mirror import Mirror
+from ingest.youtube.pace import PaceSettings
+from ingest.youtube.plan import Plan, cost_text, make_plan, plan_text
+from ingest.youtube.sources import MIRROR, MIRROR_INDEX, YOUTUBE, Sources, clip_starts, parse_sources
+from ingest.youtube.streams import WATCH_URL, Source, YouTube, YouTubeSettings
 
 GUEST_RATE = 300.0
 
@@ -154,8 +154,8 @@ Examples:
 def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Fetch the audio of SEGMENTS, a list like AudioSet's, from YouTube or from copies of its audio. Run it again to go
     on where it stopped."""
-    from app.ingest_progress import ProgressDisplay, describe, given_up
-    from ingest.job import run_job
+    from app.terminal.ingest_progress import ProgressDisplay, describe, given_up
+    from ingest.youtube.job import run_job
 
     name = segments.stem.removesuffix("_segments")
     settings = _job_settings(name, options)
@@ -224,8 +224,8 @@ def _addresses(options: dict[str, Any]) -> tuple[Address, ...]:
 def _plan(chosen: Chosen, options: dict[str, Any], addresses: int) -> Plan:
     """At the rate observed in the folder where a run has been, else at the one asked for, else at the default, the
     latter two from each address."""
-    from ingest.availability import survey
-    from ingest.ledger import FILE_NAME, Ledger
+    from ingest.ledger.ledger import FILE_NAME, Ledger
+    from ingest.youtube.availability import survey
 
     observed = None
     if (options["out"] / FILE_NAME).exists():
@@ -274,10 +274,10 @@ def _youtube_settings(options: dict[str, Any]) -> YouTubeSettings:
 
 
 def _job_settings(name: str, options: dict[str, Any]) -> Any:
-    from ingest.fetch import FetchSettings
-    from ingest.folder import folder_at
-    from ingest.job import JobSettings
-    from ingest.run import RunSettings
+    from ingest.places.folder import folder_at
+    from ingest.youtube.fetch import FetchSettings
+    from ingest.youtube.job import JobSettings
+    from ingest.youtube.run import RunSettings
 
     rate = options["rate"] if YOUTUBE in parse_sources(options["source_names"]) else math.inf
     return JobSettings(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ingest.clip import Waveform
-from ingest.decode import MAX_SAMPLE, downmix
+from ingest.audio.clip import Waveform
+from ingest.audio.decode import MAX_SAMPLE, downmix
 from ingest.errors import UsageError
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.int32] | npt.NDArray[np.floating[Any]]

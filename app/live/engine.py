@@ -20,7 +20,7 @@ from classifiers.heads import Head, HeadScores
 from classifiers.prediction import Prediction, make_predictions
 from embeddings.embedding import Vectors, window_key
 from embeddings.encoders import Encoder, PatchEncoder
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 
 STEP_S = 0.96
 """About one window a second: every second patch hop of YAMNet."""

@@ -12,8 +12,8 @@ from app.live.engine import Engine
 from app.live.listening import Listening, Submit
 from app.live.settings import LiveSettings
 from app.live.states import CONNECTED, Transport
+from ingest.engines.local_engine import available_cores
 from ingest.errors import EarshotError
-from ingest.local_engine import available_cores
 
 
 class BusyError(EarshotError):

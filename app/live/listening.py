@@ -23,7 +23,7 @@ from app.live.states import CONNECTED, Facts, State, Transport, status_of
 from app.live.stream import Window
 from app.live.watch import Watcher, Watchers
 from classifiers.prediction import Prediction
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 
 if TYPE_CHECKING:
     from pydub import AudioSegment

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.live.chunks import Chunk, to_float
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 from ingest.errors import UsageError
-from ingest.files import atomic_path
+from ingest.places.files import atomic_path
 
 if TYPE_CHECKING:
     from pydub import AudioSegment

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 from ingest.errors import UsageError
 
 

@@ -11,7 +11,7 @@ from app.live.engine import Engine, Smoother
 from app.live.settings import LiveSettings
 from app.live.stream import Stream, Window
 from classifiers.prediction import Prediction
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 
 
 @dataclass(frozen=True, slots=True)

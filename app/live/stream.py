@@ -11,8 +11,8 @@ import numpy as np
 from app.live.chunks import Chunk, to_mono
 from app.live.grid import Grid
 from app.live.ring import Ring
-from ingest.clip import Waveform
-from ingest.resample import make_resampler
+from ingest.audio.clip import Waveform
+from ingest.audio.resample import make_resampler
 
 SILENCE_PEAK = 1.5 / 32_768
 """Digital silence: nothing but zeros and, from sources that dither, the last bit of sixteen."""

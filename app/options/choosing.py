@@ -14,11 +14,11 @@ import click
 from app.options.gathering import gather
 from app.options.numbers import FiniteRange
 from app.options.places import HereType
-from ingest.choose import Choice, Chosen, choose
-from ingest.class_sets import classes_named
+from ingest.audioset.choose import Choice, Chosen, choose
+from ingest.audioset.class_sets import classes_named
+from ingest.audioset.quality import QUALITY_FILE, read_quality
+from ingest.audioset.segments import BadRow, StrongEvent, read_segments
 from ingest.errors import UsageError
-from ingest.quality import QUALITY_FILE, read_quality
-from ingest.segments import BadRow, StrongEvent, read_segments
 
 _SHOWN_BAD_ROWS = 10
 

@@ -7,8 +7,8 @@ import click
 from app.options.gathering import Decorator, gather
 from app.options.numbers import FiniteRange
 from app.options.places import NameType
-from ingest.engine import ENGINES, Engine, EngineSettings
-from ingest.engines import open_engine
+from ingest.engines.engine import ENGINES, Engine, EngineSettings
+from ingest.engines.opening import open_engine
 
 
 def engine_options(*, local_workers: str, stall_minutes: float = 10.0) -> Decorator[Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ingest.arrow_folder import ArrowFolder
-    from ingest.folder import LocalFolder
+    from ingest.places.arrow_folder import ArrowFolder
+    from ingest.places.folder import LocalFolder
 
 
 class HereType(click.Path):
@@ -53,7 +53,7 @@ class StoreType(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> "LocalFolder | ArrowFolder":
-        from ingest.folder import folder_at
+        from ingest.places.folder import folder_at
 
         return folder_at(value)
 
@@ -64,7 +64,7 @@ class AudioType(click.ParamType):
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Path | ArrowFolder":
-        from ingest.folder import LocalFolder, folder_at
+        from ingest.places.folder import LocalFolder, folder_at
 
         folder = folder_at(value)
         return folder.path if isinstance(folder, LocalFolder) else folder

@@ -13,8 +13,8 @@ from app.page.parts import clock, percent, why_nothing
 from app.page.session import kept, moment
 from classifiers.prediction import Prediction
 from embeddings.encoders import EncoderSpec
-from ingest.audio import read_windows
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
+from ingest.audio.windows import read_windows
 
 MOST_EVENTS = 12
 

@@ -16,7 +16,7 @@ from app.page.pictures import mel_of, shrink
 from app.predicting import FilePrediction, csv_header
 from classifiers.prediction import Prediction
 from embeddings.embedding import window_key
-from ingest.audio import read_windows
+from ingest.audio.windows import read_windows
 from ingest.errors import AudioError
 
 Floats = npt.NDArray[np.float32]

@@ -8,9 +8,9 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
+from embeddings.encoding.spectrogram import cepstra
 from embeddings.logmel import HIGH_HZ, LOW_HZ, SAMPLE_RATE, YAMNET_OFFSET, log_mel, mel
-from embeddings.spectrogram import cepstra
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 
 Floats = npt.NDArray[np.float32]
 

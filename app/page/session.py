@@ -15,7 +15,7 @@ from app.page.line import Line
 from app.page.parts import Card
 from app.page.pictures import mel_of, mel_picture, mp3
 from app.page.settings import IceServers, PageSettings
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
 
 MOST_CARDS = 6
 LEAD_S = 0.5

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from app.live.recording import save
 from classifiers.bundle import Bundle
 from classifiers.prediction import Prediction
-from ingest.class_sets import NONE_OF_THESE, ClassSet
+from ingest.audioset.class_sets import NONE_OF_THESE, ClassSet
 from ingest.errors import UsageError
-from ingest.files import write_whole
+from ingest.places.files import write_whole
 
 if TYPE_CHECKING:
     from pydub import AudioSegment

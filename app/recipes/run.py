@@ -21,7 +21,7 @@ from app.cli import said_as_json
 from app.recipes.recipe import Recipe, Step, kind_of
 from embeddings.weights import fetch, look_up
 from ingest.errors import EarshotError, UsageError, WeightsError
-from ingest.files import write_whole
+from ingest.places.files import write_whole
 
 FETCH_TIMEOUT_S = 5.0
 STATE_FILE, RECORDS = "recipe.json", "steps"

@@ -9,7 +9,7 @@ from bench.weights import random_vggish_weights
 
 
 def load() -> Callable[[Path], Any]:
-    from embeddings.vggish_model import VggishGraph
+    from embeddings.encoding.vggish_model import VggishGraph
 
     graph = VggishGraph(random_vggish_weights())
     return lambda path: graph(log_mel_patches(read_resampy(path)))

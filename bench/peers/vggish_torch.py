@@ -17,7 +17,7 @@ def load() -> Callable[[Path], Any]:
         import torch
     except ImportError as error:
         raise LookupError("torch is not here; pip install torch") from error
-    from embeddings.vggish_model import POOLED
+    from embeddings.encoding.vggish_model import POOLED
 
     torch.set_num_threads(1)
     layers: list[Any] = []

@@ -31,8 +31,8 @@ def load_with_soxr() -> Callable[[Path], Any]:
 def _saved_model() -> Any:
     import tensorflow as tf
 
+    from embeddings.encoding.yamnet_model import load_yamnet
     from embeddings.weights import look_up
-    from embeddings.yamnet_model import load_yamnet
 
     weights = look_up("yamnet.h5", weights_folder())
     if not weights:

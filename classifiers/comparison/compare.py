@@ -29,7 +29,7 @@ from classifiers.train import (
 )
 from embeddings.encoders import EncoderSpec
 from embeddings.table import EmbeddingTable
-from ingest.engine import Engine
+from ingest.engines.engine import Engine
 from ingest.errors import EarshotError, UsageError
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from classifiers.heads import HEADS, HeadScores, TrainingData
 from classifiers.protocol import Split
 from classifiers.shallow.search import SPACES
-from ingest.files import atomic_path
 from ingest.foreign import DAMAGED_NPZ
+from ingest.places.files import atomic_path
 
 FORMAT_VERSION = 1
 

@@ -18,7 +18,7 @@ from classifiers.heads import TrainingData
 from classifiers.protocol import Split
 from classifiers.scoring import score_rows
 from classifiers.train import HeadProgress, Progress, part_of
-from ingest.engine import Engine
+from ingest.engines.engine import Engine
 from ingest.errors import UsageError, WeightsError
 
 

@@ -16,7 +16,7 @@ from classifiers.measures.reliability import Calibration, Confidence, measure_ca
 from classifiers.measures.slices import Slice, measure_slices
 from classifiers.targets import rows_with_relatives
 from embeddings.table import EmbeddingTable
-from ingest.class_sets import ClassSet, Mode
+from ingest.audioset.class_sets import ClassSet, Mode
 
 Floats = npt.NDArray[np.float32]
 

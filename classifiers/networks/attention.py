@@ -15,7 +15,7 @@ from classifiers.networks.attention_settings import AttentionSettings, settings_
 from classifiers.networks.keras_head import FittedKeras, InputScaling, load, with_scaling
 from classifiers.networks.training import Teacher, best_epochs, part_of, train
 from classifiers.protocol import grouped_folds
-from embeddings.tf import import_keras
+from embeddings.runtimes.tf import import_keras
 from ingest.errors import UsageError
 
 __all__ = ["fit", "fit_core", "load"]

@@ -16,7 +16,7 @@ from classifiers.networks.attention_pooling import BRANCHES, Branch, Decision
 from classifiers.networks.attention_settings import AttentionSettings
 from classifiers.networks.keras_head import Floats
 from classifiers.networks.training_layers import coarse_dropout, normalised_dense
-from embeddings.tf import import_keras
+from embeddings.runtimes.tf import import_keras
 from ingest.errors import UsageError
 
 Tensor = Any

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from classifiers.networks.attention_settings import AttentionSettings
-from embeddings.tf import import_keras
+from embeddings.runtimes.tf import import_keras
 
 Tensor = Any
 

@@ -21,9 +21,9 @@ from classifiers.heads import HeadRow, HeadScores, Progress, Runtime, TrainingDa
 from classifiers.networks.keras_head import FULL_FILE, LIGHT_FILE, Floats, Mask, activation_of, divisors, loss_of
 from classifiers.networks.steps import epochs_for, steps_per_epoch
 from embeddings.embedding import Vectors
-from embeddings.litert import open_interpreter
-from embeddings.tf import import_keras, to_litert
-from ingest.class_sets import Mode
+from embeddings.runtimes.litert import open_interpreter
+from embeddings.runtimes.tf import import_keras, to_litert
+from ingest.audioset.class_sets import Mode
 from ingest.errors import UsageError
 
 FULL_BATCH = 64

@@ -17,8 +17,8 @@ from classifiers.networks.attention_graph import average
 from classifiers.networks.attention_settings import settings_for
 from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, Mask, activation_of, load, with_scaling
 from classifiers.networks.training import Teacher, part_of
-from embeddings.tf import import_keras
-from ingest.class_sets import Mode
+from embeddings.runtimes.tf import import_keras
+from ingest.audioset.class_sets import Mode
 from ingest.errors import UsageError
 
 __all__ = ["EnsembleSettings", "fit", "fit_members", "load"]

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from classifiers.heads import HeadRow, HeadScores, Runtime
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
-from embeddings.litert import open_interpreter
-from embeddings.tf import import_keras, to_litert
-from ingest.class_sets import Mode
+from embeddings.runtimes.litert import open_interpreter
+from embeddings.runtimes.tf import import_keras, to_litert
+from ingest.audioset.class_sets import Mode
 from ingest.errors import FormatError
 
 FULL_FILE, LIGHT_FILE = "head.keras", "head.tflite"

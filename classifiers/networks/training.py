@@ -15,7 +15,7 @@ from classifiers.networks.attention_graph import Graph
 from classifiers.networks.attention_settings import AttentionSettings
 from classifiers.networks.keras_head import Floats, InputScaling, Mask, batches, loss_of
 from classifiers.networks.steps import epochs_for, steps_per_epoch
-from embeddings.tf import bfloat16_products, import_keras
+from embeddings.runtimes.tf import bfloat16_products, import_keras
 
 Teacher = Callable[[Floats, Mask], Floats]
 """Scaled vectors [n, patches, dim] and mask -> probabilities [n, classes]."""

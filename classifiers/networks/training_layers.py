@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from embeddings.tf import import_keras, import_tensorflow
+from embeddings.runtimes.tf import import_keras, import_tensorflow
 
 Tensor = Any
 

@@ -20,7 +20,7 @@ from classifiers.networks.attention import fit_core
 from classifiers.networks.attention_settings import settings_for
 from classifiers.networks.ensemble import fit_members
 from classifiers.networks.keras_head import FittedKeras, Floats, InputScaling, activation_of, load, scaled_inputs
-from embeddings.tf import import_keras
+from embeddings.runtimes.tf import import_keras
 
 __all__ = ["WideSettings", "fit", "lessons", "load"]
 

@@ -32,7 +32,7 @@ def load_players(examples: Iterable[Example], max_bytes: int = MAX_BYTES) -> dic
 def _mp3(example: Example) -> str | None:
     import soundfile
 
-    from ingest.audio import read_windows
+    from ingest.audio.windows import read_windows
 
     try:
         windows = read_windows(Path(example.path), sample_rate=SAMPLE_RATE)

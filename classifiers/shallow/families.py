@@ -4,7 +4,7 @@ import importlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ingest.class_sets import Mode
+from ingest.audioset.class_sets import Mode
 
 Scaling = Literal["none", "standard", "range"]
 """How pooled vectors reach a machine: as they are, with mean 0 and variance 1, or in [0, 1] (clipped)."""

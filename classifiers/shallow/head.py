@@ -19,7 +19,7 @@ from classifiers.shallow.fitting import Problem, fit_machines, inner_folds, quie
 from classifiers.shallow.machines import FittedMachines, LightMachines, Machines, load_machines
 from classifiers.shallow.pooling import POOLINGS, pool
 from classifiers.shallow.search import Space, read_spaces
-from ingest.class_sets import Mode
+from ingest.audioset.class_sets import Mode
 from ingest.errors import UsageError
 
 SEARCHES = ("random", "grid", "none")

@@ -27,7 +27,7 @@ from classifiers.shallow.light import (
 )
 from classifiers.shallow.pooling import Floats, Mask, pool
 from embeddings.embedding import Vectors
-from ingest.class_sets import Mode
+from ingest.audioset.class_sets import Mode
 from ingest.errors import FormatError
 
 SKOPS_FILE, LIGHT_FILE, XGBOOST_FILE = "head.skops", "head.npz", "head.json"

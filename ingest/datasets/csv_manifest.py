@@ -12,7 +12,7 @@
 import csv
 from pathlib import Path
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import Row, read_table
 from ingest.errors import FormatError, UsageError, one_line

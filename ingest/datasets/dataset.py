@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 
 
 @dataclass(frozen=True, slots=True)

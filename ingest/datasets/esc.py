@@ -7,7 +7,7 @@ ESC-10  <number> - <class>/<fold>-<Freesound id>-<take>.ogg
 import re
 from pathlib import Path
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.folders import class_name
 from ingest.errors import FormatError

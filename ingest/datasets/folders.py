@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.manifest import audio_files
 

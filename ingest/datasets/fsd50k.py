@@ -10,7 +10,7 @@ No uploader has clips in both of two splits, and the same is wanted of any other
 import json
 from pathlib import Path
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import column, read_table
 from ingest.errors import FormatError

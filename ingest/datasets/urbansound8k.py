@@ -8,7 +8,7 @@ Also without the folders audio/ and metadata/, as some mirrors have it.
 
 from pathlib import Path
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import column, number, read_table, whole_number
 

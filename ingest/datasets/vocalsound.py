@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
+from ingest.audioset.labels import mid_of
 from ingest.datasets.dataset import Dataset
 from ingest.errors import FormatError
-from ingest.labels import mid_of
 from ingest.manifest import audio_files
 
 T = TypeVar("T")

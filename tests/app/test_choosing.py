@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from app.options.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
-from ingest.choose import ClassCount
+from ingest.audioset.choose import ClassCount
+from ingest.audioset.segments import StrongEvent
 from ingest.errors import EarshotError, FormatError, UsageError
-from ingest.plan import make_plan, plan_text
-from ingest.segments import StrongEvent
+from ingest.youtube.plan import make_plan, plan_text
 
 DOG, SIREN, SPEECH = "/m/0bt9lr", "/m/03kmc9", "/m/09x0r"
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from app.commands.compare import parse_head_changes
-from app.tables import MAX_COLUMNS, columns_of, padded, rejection_lines
+from app.terminal.tables import MAX_COLUMNS, columns_of, padded, rejection_lines
 from classifiers.measures.rejection import Rejection
 from classifiers.report.examples import Example, choose_examples
 from classifiers.report.page import render_report
@@ -20,7 +20,7 @@ from classifiers.report.players import load_players
 from classifiers.train import TrainSettings, train
 from embeddings.embedding import Embedding, item_key, window_key
 from embeddings.store import ABOUT_FILE, EmbeddingStore
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.errors import FormatError, UsageError
 from ingest.manifest import read_column, write_manifest
 from tests.app.test_train_predict import generated_store, run, write_store

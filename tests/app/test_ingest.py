@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from app.cli import main
+from ingest.audioset.segments import Segment
+from ingest.audioset.tfrecord import SegmentFeatures, serialize_example, write_records
 from ingest.manifest import read_items
-from ingest.segments import Segment
-from ingest.tfrecord import SegmentFeatures, serialize_example, write_records
 
 
 def run(capsys, *argv: object) -> tuple[int, str, str]:

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.commands.ingest import command as ingest
-from app.ingest_progress import ProgressDisplay, describe, given_up
+from app.terminal.ingest_progress import ProgressDisplay, describe, given_up
 from ingest.errors import EarshotError, UsageError
-from ingest.governor import Standing
-from ingest.ledger import Ledger, State
-from ingest.pace import Phase
-from ingest.run import Progress
-from ingest.run_status import STATUS, RunStatus, read_status, to_json
+from ingest.ledger.ledger import Ledger, State
+from ingest.youtube.governor import Standing
+from ingest.youtube.pace import Phase
+from ingest.youtube.run import Progress
+from ingest.youtube.run_status import STATUS, RunStatus, read_status, to_json
 from tests.embeddings.object_store import s3_server
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import MediaServer, serve
@@ -72,10 +72,10 @@ def test_a_dead_proxy_holds_itself_up_alone(server: MediaServer, listed: Path, t
 
 
 def test_stopping_early_is_an_error_of_the_work(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ingest.job
+    import ingest.youtube.job
     from tests.ingest.fetching import JumpingClock
 
-    monkeypatch.setattr(ingest.job, "Clock", JumpingClock)
+    monkeypatch.setattr(ingest.youtube.job, "Clock", JumpingClock)
     with pytest.raises(EarshotError, match="stopped early: 6 probes in a row met no-network"):
         invoke("youtube", listed, "--url-template", "http://no-such-host.invalid/{id}", "--proxy", "",
                "--rate", "inf", "--out", tmp_path / "o")  # fmt: skip

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from app.progress import ShareBar, remaining
+from app.terminal.progress import ShareBar, remaining
 
 
 def test_a_bar_that_has_not_begun_goes_without_a_word() -> None:
     """A signal may raise within tqdm's constructor; its finalizer then looked for what was not there yet."""
     code = """
-from app.progress import bar_type
+from app.terminal.progress import bar_type
 bar = bar_type().__new__(bar_type())
 bar.disable = False
 del bar

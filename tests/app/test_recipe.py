@@ -19,7 +19,7 @@ from app.recipes.run import RunSettings, StepResult, run_recipe
 from classifiers.heads import HEADS
 from embeddings.encoders import ENCODERS
 from embeddings.weights import WEIGHTS
-from ingest.class_sets import find_class_set
+from ingest.audioset.class_sets import find_class_set
 from ingest.errors import EarshotError, FormatError, UsageError
 from tests.app.recipe_data import urbansound8k, vocalsound
 from tests.app.test_train_predict import generated_store

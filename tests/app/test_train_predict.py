@@ -23,7 +23,7 @@ from classifiers.shallow import svc
 from embeddings.embedding import Embedding, window_key
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.store import EmbeddingStore
-from ingest.audio import read_clip
+from ingest.audio.windows import read_clip
 from tests.classifiers.generated import make_spec, make_table
 
 

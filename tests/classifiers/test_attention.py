@@ -16,7 +16,7 @@ from classifiers.networks.keras_head import InputScaling
 from classifiers.networks.training import lesson, train
 from classifiers.networks.training_layers import coarse_dropout, normalised_dense
 from embeddings import mapped
-from embeddings.tf import import_keras, to_litert
+from embeddings.runtimes.tf import import_keras, to_litert
 from ingest.errors import UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 
@@ -227,7 +227,7 @@ def test_dropout_by_the_byte_is_dropout(rate: float) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_batch_norm_by_the_moments_of_the_inputs_is_batch_norm() -> None:
     """Keras's own layer, in training and with its mask, is the definition."""
-    from embeddings.tf import import_keras
+    from embeddings.runtimes.tf import import_keras
 
     keras, rng = import_keras(), np.random.default_rng(0)
     mask = rng.random((20, 6)) < 0.7

@@ -15,10 +15,10 @@ from classifiers.targets import (
     rows_of_strangers,
     without_rare,
 )
-from ingest.class_sets import ClassSet, SoundClass, class_set_names, find_class_set, read_class_set
+from ingest.audioset.class_sets import ClassSet, SoundClass, class_set_names, find_class_set, read_class_set
+from ingest.audioset.labels import load_labels
 from ingest.datasets.esc import _CLASSES as ESC50
 from ingest.errors import FormatError, UsageError
-from ingest.labels import load_labels
 
 LABELS = st.lists(st.lists(st.sampled_from("abcd"), max_size=3, unique=True).map(tuple), max_size=30)
 AB_C = ClassSet("t", "single", (SoundClass("AB", ("a", "b")), SoundClass("C", ("c",))))

@@ -24,7 +24,7 @@ from classifiers.measures.measured import RowFacts, measure_rows
 from classifiers.measures.metrics import measure
 from classifiers.measures.rejection import measure_rejection
 from classifiers.measures.reliability import measure_calibration
-from ingest.class_sets import Mode
+from ingest.audioset.class_sets import Mode
 
 N, CLASSES = 400, 4
 SEEDS = st.integers(0, 10_000)

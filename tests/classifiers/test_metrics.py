@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.tables import metrics_table
+from app.terminal.tables import metrics_table
 from classifiers.measures.metrics import Metrics, d_prime, measure, roc_auc
 from ingest.errors import FormatError
 

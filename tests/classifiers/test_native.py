@@ -8,11 +8,11 @@ import pytest
 from classifiers.heads import HEADS, TrainingData, fit_head, load_head
 from classifiers.native import NativeHead, untrained, yamnet_indices
 from embeddings.encoders import EncoderSettings, EncoderSpec, encoder_row, load_encoder
-from embeddings.yamnet import Yamnet
-from ingest.audio import read_clip
-from ingest.class_sets import ClassSet, SoundClass, find_class_set, with_children
+from embeddings.encoding.yamnet import Yamnet
+from ingest.audio.windows import read_clip
+from ingest.audioset.class_sets import ClassSet, SoundClass, find_class_set, with_children
+from ingest.audioset.labels import load_labels, mid_of
 from ingest.errors import UsageError
-from ingest.labels import load_labels, mid_of
 
 DOG, RAIN = mid_of("Dog"), mid_of("Rain")
 

@@ -17,7 +17,7 @@ from classifiers.shallow.light import trees_score
 from classifiers.shallow.machines import FittedMachines
 from classifiers.shallow.pooling import POOLINGS, pool
 from classifiers.shallow.search import Parameter, Space, read_spaces
-from ingest.class_sets import Mode
+from ingest.audioset.class_sets import Mode
 from ingest.errors import FormatError, UsageError
 from tests.classifiers.generated import CLASSES, make_spec, make_table
 

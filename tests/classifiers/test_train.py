@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.tables import measured_text
+from app.terminal.tables import measured_text
 from classifiers.bundle import MODEL_FILE, check_free, load_bundle, read_info, save_bundle
 from classifiers.measures.measured import Answered
 from classifiers.prediction import make_predictions

@@ -9,7 +9,7 @@ import soundfile
 
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
-from ingest.clip import AudioItem, Clip, Waveform
+from ingest.audio.clip import AudioItem, Clip, Waveform
 from ingest.errors import EmptyAudioError, MissingAudioError, NotAudioError, TruncatedAudioError
 
 RATE = 1_000

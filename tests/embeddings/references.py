@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from embeddings.yamnet_model import SEPARABLE
+from embeddings.encoding.yamnet_model import SEPARABLE
 
 RATE = 16_000
 
@@ -133,7 +133,7 @@ def save_yamnet_hub(folder: Path) -> Path:
     """
     import tensorflow
 
-    from embeddings.yamnet_model import load_yamnet
+    from embeddings.encoding.yamnet_model import load_yamnet
 
     write_keras2_weights(folder / "yamnet.h5")
 

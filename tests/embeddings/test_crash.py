@@ -12,7 +12,7 @@ import pytest
 
 from embeddings.embed import EmbedSettings, embed
 from embeddings.store import EmbeddingStore
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.errors import UsageError
 from tests.embeddings.fakes import StatisticsEncoder, read_wav, write_sound, write_sounds
 from tests.embeddings.test_embed import failures_of, parts_of, rows_of, run

@@ -19,8 +19,8 @@ import pytest
 from embeddings.embed import EmbedSettings, Progress, Summary, embed
 from embeddings.marks import mark_of
 from embeddings.store import EmbeddingStore
-from ingest.audio import read_windows
-from ingest.clip import AudioItem, Clip
+from ingest.audio.clip import AudioItem, Clip
+from ingest.audio.windows import read_windows
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from tests.embeddings.fakes import RATE, StatisticsEncoder, read_wav, write_sound, write_sounds
 

@@ -12,9 +12,9 @@ import embeddings.export
 from embeddings.encoders import EncoderSpec
 from embeddings.export import FORMATS, export
 from embeddings.store import EmbeddingStore
+from ingest.audioset.features import read_features
+from ingest.audioset.labels import load_labels
 from ingest.errors import UsageError
-from ingest.features import read_features
-from ingest.labels import load_labels
 from tests.embeddings.test_store import a_row, a_spec
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 import embeddings.fit
 from embeddings.fit import sample_vectors
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from tests.embeddings.fakes import StatisticsEncoder, read_wav, write_sounds
 
 

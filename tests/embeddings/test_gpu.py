@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import embeddings.tf
-import embeddings.vggish
 from embeddings.encoders import ENCODERS, EncoderSettings
-from embeddings.gpu import CPU_BATCH, GPU_BATCH, Gpu, prepare, require_bfloat16, vggish_batch
+from embeddings.encoding import vggish
+from embeddings.runtimes import tf
+from embeddings.runtimes.gpu import CPU_BATCH, GPU_BATCH, Gpu, prepare, require_bfloat16, vggish_batch
 from ingest.errors import UsageError
 
 
@@ -82,9 +82,9 @@ def test_products_that_may_be_rounded_are_on_a_gpu_too(
     tensorflow = FakeTensorFlow(devices)
     gpus = prepare(tensorflow)
     exact = tensorflow.tf32
-    monkeypatch.setattr(embeddings.tf, "import_tensorflow", lambda: tensorflow)
-    monkeypatch.setattr(embeddings.tf, "seen_gpus", lambda: gpus)
-    with embeddings.tf.bfloat16_products():
+    monkeypatch.setattr(tf, "import_tensorflow", lambda: tensorflow)
+    monkeypatch.setattr(tf, "seen_gpus", lambda: gpus)
+    with tf.bfloat16_products():
         assert tensorflow.tf32
         assert tensorflow.options == {"auto_mixed_precision_onednn_bfloat16": True}
     assert tensorflow.tf32 == exact
@@ -95,10 +95,10 @@ def test_products_that_may_be_rounded_are_on_a_gpu_too(
 def test_convolutions_are_a_gpus_own_to_choose(gpus: tuple[Gpu, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Winograd's, which are ours, are for processors."""
     kernel, given = np.zeros((3, 3, 4, 5), np.float32), []
-    monkeypatch.setattr(embeddings.vggish, "seen_gpus", lambda: gpus)
-    monkeypatch.setattr(embeddings.vggish, "find_weights", lambda name, folder: (Path(name), "0" * 64))
-    monkeypatch.setattr(embeddings.vggish, "read_checkpoint", lambda path: {"conv2": (kernel, kernel[0, 0, 0])})
-    monkeypatch.setattr(embeddings.vggish, "VggishGraph", lambda weights, **how: given.append(weights["conv2"][0]))
-    loaded = embeddings.vggish.load(ENCODERS["vggish"], EncoderSettings())
+    monkeypatch.setattr(vggish, "seen_gpus", lambda: gpus)
+    monkeypatch.setattr(vggish, "find_weights", lambda name, folder: (Path(name), "0" * 64))
+    monkeypatch.setattr(vggish, "read_checkpoint", lambda path: {"conv2": (kernel, kernel[0, 0, 0])})
+    monkeypatch.setattr(vggish, "VggishGraph", lambda weights, **how: given.append(weights["conv2"][0]))
+    loaded = vggish.load(ENCODERS["vggish"], EncoderSettings())
     assert given[0].shape == ((3, 3, 4, 5) if gpus else (36, 4, 5))
     assert ("NVIDIA Test" in loaded.spec.engine) == bool(gpus)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embeddings.encoders import load_encoder
-from embeddings.handcrafted import FEATURE_NAMES, FFT, HOP, frame_features, patch_features
+from embeddings.encoding.handcrafted import FEATURE_NAMES, FFT, HOP, frame_features, patch_features
 
 RATE = 16_000
 

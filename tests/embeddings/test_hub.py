@@ -20,8 +20,8 @@ def tone(hz: float, seconds: float) -> np.ndarray:
 
 def test_yamnet_equals_our_own(yamnet_folder: Path) -> None:
     """Same weights, same waveform: the SavedModel's vectors are ours, and its padded tail is left out."""
+    from embeddings.encoding.yamnet_model import load_yamnet
     from embeddings.logmel import cut_patches
-    from embeddings.yamnet_model import load_yamnet
 
     encoder = load_encoder("yamnet-hub", EncoderSettings(model=str(yamnet_folder)))
     model = load_yamnet(yamnet_folder.parent / "yamnet.h5")

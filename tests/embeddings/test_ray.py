@@ -12,9 +12,9 @@ import pytest
 from embeddings.embed import EmbedSettings, Progress, Summary, embed_on
 from embeddings.encoders import EncoderSpec
 from embeddings.store import EmbeddingStore
-from ingest.clip import AudioItem
-from ingest.engine import EngineSettings
-from ingest.engines import open_engine
+from ingest.audio.clip import AudioItem
+from ingest.engines.engine import EngineSettings
+from ingest.engines.opening import open_engine
 from ingest.errors import SpecMismatchError
 from tests.embeddings.fakes import StatisticsEncoder, read_wav, write_sound, write_sounds
 from tests.embeddings.object_store import s3_server

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from app.cli import earshot
 from embeddings.embed import EmbedSettings, embed
 from embeddings.store import EmbeddingStore
-from ingest import object_lock
-from ingest.arrow_folder import ArrowFolder
-from ingest.audio import read_windows
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
+from ingest.audio.windows import read_windows
 from ingest.errors import FormatError, MissingAudioError, SpecMismatchError, TruncatedAudioError, UsageError
-from ingest.folder import LocalFolder, folder_at
 from ingest.manifest import read_column, read_items, write_manifest
+from ingest.places import object_lock
+from ingest.places.arrow_folder import ArrowFolder
+from ingest.places.folder import LocalFolder, folder_at
 from tests.embeddings.fakes import StatisticsEncoder, read_wav, write_sounds
 from tests.embeddings.object_store import Address, s3_server
 from tests.embeddings.test_embed import parts_of, rows_of, run

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from embeddings.encoding.spectrogram import MFCCS, deltas, log_mel_frames, mfcc_frames
 from embeddings.logmel import YAMNET_OFFSET, log_mel_patches
-from embeddings.spectrogram import MFCCS, deltas, log_mel_frames, mfcc_frames
 
 RATE = 16_000
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embeddings.encoders import EncoderSettings, load_encoder
-from embeddings.vggish import Vggish
+from embeddings.encoding.vggish import Vggish
 from ingest.errors import WeightsError
 from tests.embeddings.references import VggishReference
 
@@ -39,7 +39,7 @@ def test_the_checkpoint_is_v1(reference: VggishReference) -> None:
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_layer_by_layer(reference: VggishReference, quick: bool) -> None:
-    from embeddings import vggish_model
+    from embeddings.encoding import vggish_model
 
     weights = vggish_model.read_checkpoint(reference.folder / "vggish_model.ckpt")
     outputs = vggish_model.vggish_layers(reference.patches, vggish_model.quick(weights) if quick else weights)

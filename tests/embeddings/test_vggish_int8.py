@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from embeddings.encoders import EncoderSettings, load_encoder
-from embeddings.vggish import LITERT_BATCH, Vggish
-from ingest.audio import read_clip
+from embeddings.encoding.vggish import LITERT_BATCH, Vggish
+from ingest.audio.windows import read_clip
 from ingest.errors import WeightsError
 from tests.embeddings.references import VggishReference
 
@@ -23,7 +23,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache folder of its own: the model is 72 MB, and the user's own cache is not for random weights."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("embeddings.litert.cache_folder", lambda: folder)
+        patch.setattr("embeddings.runtimes.litert.cache_folder", lambda: folder)
         yield folder
 
 
@@ -98,10 +98,10 @@ def test_converted_once_and_no_tensorflow_from_then_on(int8: Vggish, reference: 
     code = f"""if True:
         import sys, numpy as np
         from pathlib import Path
-        import embeddings.litert
+        import embeddings.runtimes.litert
         from embeddings.encoders import EncoderSettings, load_encoder
-        embeddings.litert.cache_folder = lambda: Path({str(cache)!r})
-        embeddings.litert.subprocess.run = None
+        embeddings.runtimes.litert.cache_folder = lambda: Path({str(cache)!r})
+        embeddings.runtimes.litert.subprocess.run = None
         settings = EncoderSettings(weights_dir=Path({str(reference.folder)!r}), precision="int8")
         encoder = load_encoder("vggish-pca", settings)
         assert encoder.encode([np.zeros(32_000, np.float32)])[0].shape == (2, 128)

@@ -14,9 +14,9 @@ import pytest
 
 import embeddings.weights as module
 from embeddings.weights import WEIGHTS, cached_sha256, fetch, find_weights, look_up
-from ingest.download import CHUNK_BYTES
 from ingest.errors import UsageError, WeightsError
-from ingest.files import sha256_of
+from ingest.places.download import CHUNK_BYTES
+from ingest.places.files import sha256_of
 
 NAME = "yamnet.h5"
 CONTENT = np.random.default_rng(0).bytes(3_500_000)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embeddings.winograd import KERNEL, POINTS, REACH, TILE, at_points, from_inputs, to_outputs, transformed
+from embeddings.encoding.winograd import KERNEL, POINTS, REACH, TILE, at_points, from_inputs, to_outputs, transformed
 
 
 def correlate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_a_tile_takes_a_quarter_of_the_multiplications() -> None:
 def test_as_conv2d(shape: tuple[int, ...], pooled: bool) -> None:
     import tensorflow
 
-    from embeddings.winograd import convolution
+    from embeddings.encoding.winograd import convolution
 
     n, height, width, channels, filters = shape
     rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def test_rounding_is_that_of_float32() -> None:
     """Of a layer as wide as VGGish's last two, given noise: 1.8e-6 of what comes out, where `conv2d` has 0.8e-6."""
     import tensorflow
 
-    from embeddings.winograd import convolution
+    from embeddings.encoding.winograd import convolution
 
     rng = np.random.default_rng(0)
     x = np.maximum(rng.standard_normal((1, 12, 8, 512), np.float32), 0)

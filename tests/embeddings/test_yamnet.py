@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from embeddings.encoders import EncoderSettings, load_encoder
-from embeddings.litert import converted_model
+from embeddings.encoding.yamnet import DEFINITION_VERSION, Yamnet, load_unprojected
+from embeddings.encoding.yamnet_model import SEPARABLE, read_keras2_weights
 from embeddings.logmel import PATCH_SAMPLES
 from embeddings.pca import fit_pca, save_pca
+from embeddings.runtimes.litert import converted_model
 from embeddings.selfcheck import check_yamnet
-from embeddings.yamnet import DEFINITION_VERSION, Yamnet, load_unprojected
-from embeddings.yamnet_model import SEPARABLE, read_keras2_weights
 from ingest.errors import UsageError, WeightsError
 from tests.embeddings.references import write_keras2_weights
 
@@ -68,8 +68,8 @@ def yamnet(shared: Path) -> Yamnet:
 @pytest.mark.tensorflow
 def test_random_weights_against_plain_numpy(tmp_path: Path) -> None:
     """No weights needed: conversion and engine agree with an independent definition, for another weight file each."""
-    from embeddings.litert import LiteRtModel
-    from embeddings.yamnet_model import convert
+    from embeddings.encoding.yamnet_model import convert
+    from embeddings.runtimes.litert import LiteRtModel
 
     patches = np.random.default_rng(1).standard_normal((2, 96, 64)).astype(np.float32)
     write_keras2_weights(tmp_path / "yamnet.h5")
@@ -87,7 +87,7 @@ def test_random_weights_against_plain_numpy(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_litert_against_tensorflow(yamnet: Yamnet, shared: Path) -> None:
-    from embeddings.yamnet_model import load_yamnet
+    from embeddings.encoding.yamnet_model import load_yamnet
 
     patches = np.concatenate([yamnet.patches(tone(440, 2)), yamnet.patches(noise(3.0))])
     scores, vectors = load_yamnet(shared / "models" / "yamnet.h5")(patches, training=False)
@@ -230,7 +230,9 @@ def test_embedding_imports_no_tensorflow(yamnet: Yamnet, shared: Path) -> None:
 def test_what_is_no_weight_file_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "yamnet.h5").write_text("not HDF5")
     with pytest.raises(WeightsError, match=r"yamnet\.h5: could not be converted.*not a Keras-2 weight file") as error:
-        converted_model(tmp_path / "yamnet.h5", "0" * 64, module="embeddings.yamnet_model", version=DEFINITION_VERSION)
+        converted_model(
+            tmp_path / "yamnet.h5", "0" * 64, module="embeddings.encoding.yamnet_model", version=DEFINITION_VERSION
+        )
     assert "\n" not in str(error.value)
 
 
@@ -238,7 +240,7 @@ def test_what_is_no_weight_file_is_named_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("shape", "seen"), [((0,), "nothing"), ((520,), r"shape \[520\]")])
 def test_weights_that_do_not_fit_name_the_variable(tmp_path: Path, shape: tuple[int, ...], seen: str) -> None:
-    from embeddings.yamnet_model import load_yamnet
+    from embeddings.encoding.yamnet_model import load_yamnet
 
     path = tmp_path / "yamnet.h5"
     write_keras2_weights(path)

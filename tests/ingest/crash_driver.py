@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from ingest.segments import Segment
+from ingest.audioset.segments import Segment
 from tests.ingest.fetching import StubSource, job
 
 FAULTS = ("ok", "ok", "ok", "404", "403@1", "cut@1", "norange")

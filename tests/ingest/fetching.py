@@ -7,13 +7,13 @@ from typing import Any
 from urllib.parse import quote
 from urllib.request import urlopen
 
-from ingest.fetch import FetchResult, FetchSettings
-from ingest.job import JobResult, JobSettings, run_job
-from ingest.ledger import Ledger
-from ingest.pace import PaceSettings
-from ingest.remote import MediaStream
-from ingest.run import Clock, RunSettings
-from ingest.segments import Segment
+from ingest.audioset.segments import Segment
+from ingest.ledger.ledger import Ledger
+from ingest.youtube.fetch import FetchResult, FetchSettings
+from ingest.youtube.job import JobResult, JobSettings, run_job
+from ingest.youtube.pace import PaceSettings
+from ingest.youtube.remote import MediaStream
+from ingest.youtube.run import Clock, RunSettings
 
 
 class StubSource:

@@ -11,8 +11,8 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import decode
-from ingest.audio import read_clip, read_windows
+from ingest.audio import decode
+from ingest.audio.windows import read_clip, read_windows
 from ingest.errors import (
     AudioError,
     EmptyAudioError,

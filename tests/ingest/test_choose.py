@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.choose import Choice, balanced, choose, relatives
-from ingest.class_sets import SoundClass, classes_named
+from ingest.audioset.choose import Choice, balanced, choose, relatives
+from ingest.audioset.class_sets import SoundClass, classes_named
+from ingest.audioset.labels import ancestors, descendants
+from ingest.audioset.quality import Quality
+from ingest.audioset.segments import Segment, read_segments
 from ingest.errors import UsageError
-from ingest.labels import ancestors, descendants
-from ingest.quality import Quality
-from ingest.segments import Segment, read_segments
 
 DOG, BARK, ANIMAL, SIREN, SPEECH, MUSIC = (
     "/m/0bt9lr",

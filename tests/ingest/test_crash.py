@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from ingest.ledger import Ledger, Row, State
+from ingest.ledger.ledger import Ledger, Row, State
 from ingest.manifest import read_items
 from tests.ingest.crash_driver import crash_segments
 from tests.ingest.fetching import StubSource, end_state, job

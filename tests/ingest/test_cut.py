@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 
-from ingest.cut import MISSING_AT_END_S, cut_audio
 from ingest.errors import FetchError
-from ingest.remote import MediaStream, RemoteFile
+from ingest.youtube.cut import MISSING_AT_END_S, cut_audio
+from ingest.youtube.remote import MediaStream, RemoteFile
 from tests.ingest.media import CONTAINERS, chirp, chirp_file, encode, time_error_s, wav
 from tests.ingest.media_server import serve
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.datasets import DATASETS, choose_dataset
 from ingest.errors import FormatError, UsageError
 from ingest.manifest import read_items, write_manifest

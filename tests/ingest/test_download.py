@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from ingest.download import download
 from ingest.errors import DownloadError
-from ingest.files import sha256_of
+from ingest.places.download import download
+from ingest.places.files import sha256_of
 from tests.ingest.file_server import serving
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from app.options.engine import engine_options
-from ingest.engine import Engine, EngineSettings
-from ingest.engines import open_engine
+from ingest.engines.engine import Engine, EngineSettings
+from ingest.engines.local_engine import Here
+from ingest.engines.opening import open_engine
 from ingest.errors import EngineError, UsageError
-from ingest.local_engine import Here
 from tests.ingest.engine_work import (
     fall_over,
     fall_over_once,

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ingest.audioset.features import read_features
+from ingest.audioset.segments import Segment
+from ingest.audioset.tfrecord import SegmentFeatures, serialize_example, write_records
 from ingest.errors import FormatError, UsageError
-from ingest.features import read_features
-from ingest.segments import Segment
-from ingest.tfrecord import SegmentFeatures, serialize_example, write_records
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.files import atomic_folder, atomic_path, require_writable
+from ingest.places.files import atomic_folder, atomic_path, require_writable
 
 
 def fill(folder: Path, text: str) -> None:

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ingest.address import HERE, Address, choose_addresses
+from ingest.audioset.segments import Segment
 from ingest.errors import FetchError, UsageError
-from ingest.fetch import FetchResult
-from ingest.governor import Governor
-from ingest.ledger import AudioFile, Ledger, State
-from ingest.outcomes import NODE_LOST, Outcome, classify
-from ingest.pace import PaceSettings, Phase
-from ingest.run import Clock, Progress, Run, RunSettings
-from ingest.segments import Segment
-from ingest.sources import YOUTUBE
+from ingest.ledger.ledger import AudioFile, Ledger, State
+from ingest.ledger.outcomes import NODE_LOST, Outcome, classify
+from ingest.youtube.address import HERE, Address, choose_addresses
+from ingest.youtube.fetch import FetchResult
+from ingest.youtube.governor import Governor
+from ingest.youtube.pace import PaceSettings, Phase
+from ingest.youtube.run import Clock, Progress, Run, RunSettings
+from ingest.youtube.sources import YOUTUBE
 
 A, B, C = (Address(name) for name in "abc")
 BOT = classify("Sign in to confirm you're not a bot")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.audioset.labels import LABELS_CSV, descendants, display_name, load_labels, mid_of
 from ingest.errors import UsageError
-from ingest.labels import LABELS_CSV, descendants, display_name, load_labels, mid_of
 
 MIDS = sorted(load_labels().by_mid)
 

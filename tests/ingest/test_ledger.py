@@ -14,11 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ingest.availability import markdown, survey, write_manifest
+from ingest.audioset.segments import Segment
 from ingest.errors import FormatError, SpecMismatchError, UsageError
-from ingest.ledger import FILE_NAME, AudioFile, Ledger, State
-from ingest.naming import audio_path
-from ingest.segments import Segment
+from ingest.ledger.ledger import FILE_NAME, AudioFile, Ledger, State
+from ingest.youtube.availability import markdown, survey, write_manifest
+from ingest.youtube.naming import audio_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,7 +130,7 @@ TestLedger.settings = settings(max_examples=25, stateful_step_count=25, deadline
 def test_a_second_run_on_the_folder_is_refused_and_a_look_is_not(tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         ledger.request(segments(2), split="", now=0)
-        code = f"from pathlib import Path; from ingest.ledger import Ledger; Ledger.open(Path({str(tmp_path)!r}))"
+        code = f"import pathlib; from ingest.ledger.ledger import Ledger; Ledger.open(pathlib.Path({str(tmp_path)!r}))"
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
         assert "another run (process " in done.stderr
         with Ledger.read(tmp_path) as reader:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.errors import FormatError, UsageError
 from ingest.manifest import MANIFEST, read_column, read_items, write_manifest
 

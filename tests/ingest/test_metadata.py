@@ -6,8 +6,8 @@ import json
 import pytest
 
 from app.cli import main
+from ingest.audioset.metadata import METADATA, MetadataFile, fetch_metadata, metadata_named
 from ingest.errors import DownloadError, UsageError
-from ingest.metadata import METADATA, MetadataFile, fetch_metadata, metadata_named
 from tests.ingest.file_server import serving
 
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ingest.audioset.segments import Segment
 from ingest.errors import DownloadError, FetchError, FormatError, UsageError
-from ingest.mirror import Mirror, list_files
-from ingest.segments import Segment
+from ingest.youtube.mirror import Mirror, list_files
 from tests.ingest.file_server import serving
 
 IDS = [f"video_{n:05}" for n in range(20)]

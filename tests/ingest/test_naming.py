@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.naming import audio_path
+from ingest.youtube.naming import audio_path
 
 YOUTUBE = st.text("ABCXYZabcxyz019_-", min_size=1, max_size=11)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import DownloadError, EarshotError, FetchError, TruncatedAudioError, UsageError
-from ingest.outcomes import BY_NAME, FAILURES, Kind, classify, parse_retry_after, plain
+from ingest.ledger.outcomes import BY_NAME, FAILURES, Kind, classify, parse_retry_after, plain
 
 P, R, E, C = Kind.PERMANENT, Kind.RECOVERABLE, Kind.ENVIRONMENT, Kind.NEEDS_COOKIES
 HINT = "Use --cookies-from-browser or --cookies for the authentication. See https://github.com/yt-dlp/yt-dlp/wiki/FAQ"

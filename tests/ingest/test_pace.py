@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ingest.errors import UsageError
-from ingest.outcomes import classify
-from ingest.pace import Pace, PaceSettings, Phase
+from ingest.ledger.outcomes import classify
+from ingest.youtube.pace import Pace, PaceSettings, Phase
 
 BOT = classify("Sign in to confirm you're not a bot")
 HOUR = classify("The current session has been rate-limited by YouTube for up to an hour")

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from ingest.address import HERE, Address
-from ingest.engine import EngineSettings
-from ingest.fetch import FetchSettings
-from ingest.job import JobResult, JobSettings, run_job
-from ingest.ledger import Ledger, State
-from ingest.mirror import Mirror
-from ingest.pace import PaceSettings
-from ingest.run import Progress, RunSettings
-from ingest.run_status import read_status
-from ingest.segments import Segment
-from ingest.sources import MIRROR_INDEX
-from ingest.youtube import YouTube, YouTubeSettings
+from ingest.audioset.segments import Segment
+from ingest.engines.engine import EngineSettings
+from ingest.ledger.ledger import Ledger, State
+from ingest.youtube.address import HERE, Address
+from ingest.youtube.fetch import FetchSettings
+from ingest.youtube.job import JobResult, JobSettings, run_job
+from ingest.youtube.mirror import Mirror
+from ingest.youtube.pace import PaceSettings
+from ingest.youtube.run import Progress, RunSettings
+from ingest.youtube.run_status import read_status
+from ingest.youtube.sources import MIRROR_INDEX
+from ingest.youtube.streams import YouTube, YouTubeSettings
 from tests.ingest.fetching import end_state
 from tests.ingest.file_server import serving
 from tests.ingest.media import chirp, wav
@@ -84,9 +84,9 @@ def job(
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A first retry after a second, not a minute."""
-    import ingest.run
+    import ingest.youtube.run
 
-    monkeypatch.setattr(ingest.run.Run, "_backoff_s", lambda *_: 1.0)
+    monkeypatch.setattr(ingest.youtube.run.Run, "_backoff_s", lambda *_: 1.0)
 
 
 def test_a_machine_lost_in_the_middle_is_not_seen_in_the_end(cluster: Any, server: MediaServer, tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-import ingest.ray_fetch
-from ingest.address import HERE, Address
+import ingest.youtube.ray_fetch
+from ingest.audioset.segments import Segment
 from ingest.errors import EngineError, UsageError
-from ingest.fetch import FetchResult, FetchSettings
-from ingest.ray_fetch import CLUSTER, RayFetcher
-from ingest.segments import Segment
-from ingest.sources import YOUTUBE
+from ingest.youtube.address import HERE, Address
+from ingest.youtube.fetch import FetchResult, FetchSettings
+from ingest.youtube.ray_fetch import CLUSTER, RayFetcher
+from ingest.youtube.sources import YOUTUBE
 from tests.ingest.fetching import StubSource
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import MediaServer, serve
@@ -111,7 +111,7 @@ def fetcher(ray: FakeRay, folder: Path, server: MediaServer, stop: threading.Eve
 
 @pytest.fixture(autouse=True)
 def sources_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest.ray_fetch, "_sources_there", lambda reference, *_: reference.value)
+    monkeypatch.setattr(ingest.youtube.ray_fetch, "_sources_there", lambda reference, *_: reference.value)
 
 
 def files(folder: Path) -> list[Path]:
@@ -136,7 +136,7 @@ def test_the_fixed_address_of_this_machine_is_the_clusters(
 def test_machines_are_addresses_as_they_come_and_go(
     server: MediaServer, tmp_path: Path, stop: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest.ray_fetch, "_NODES_EVERY_S", 0.0)
+    monkeypatch.setattr(ingest.youtube.ray_fetch, "_NODES_EVERY_S", 0.0)
     ray = FakeRay()
     it = fetcher(ray, tmp_path, server, stop, addresses=())
     first, second = it.addresses()
@@ -197,13 +197,13 @@ def test_a_machine_unfit_for_the_work_ends_the_run(server: MediaServer, tmp_path
 def test_another_file_than_was_sent_is_not_kept(
     server: MediaServer, tmp_path: Path, stop: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ingest.ray_fetch.fetch_there
+    real = ingest.youtube.ray_fetch.fetch_there
 
     def garbled(*args: Any) -> tuple[FetchResult, bytes]:
         result, data = real(*args)
         return result, data[:-1]
 
-    monkeypatch.setattr(ingest.ray_fetch, "fetch_there", garbled)
+    monkeypatch.setattr(ingest.youtube.ray_fetch, "fetch_there", garbled)
     result = fetcher(FakeRay(), tmp_path, server, stop)(SEGMENT, CLUSTER)
     assert result.file is None and result.outcome and result.outcome.failure.name == "truncated"
     assert not files(tmp_path)
@@ -212,14 +212,14 @@ def test_another_file_than_was_sent_is_not_kept(
 def test_its_name_is_reckoned_here(
     server: MediaServer, tmp_path: Path, stop: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ingest.ray_fetch.fetch_there
+    real = ingest.youtube.ray_fetch.fetch_there
 
     def escaping(*args: Any) -> tuple[FetchResult, bytes]:
         result, data = real(*args)
         assert result.file
         return replace(result, file=replace(result.file, path="../../elsewhere.flac")), data
 
-    monkeypatch.setattr(ingest.ray_fetch, "fetch_there", escaping)
+    monkeypatch.setattr(ingest.youtube.ray_fetch, "fetch_there", escaping)
     result = fetcher(FakeRay(), tmp_path, server, stop)(SEGMENT, CLUSTER)
     assert result.file and files(tmp_path) == [tmp_path / result.file.path]
 
@@ -232,6 +232,6 @@ def test_a_full_disk_here_is_the_environments(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ingest.ray_fetch, "write_whole", full)
+    monkeypatch.setattr(ingest.youtube.ray_fetch, "write_whole", full)
     result = fetcher(FakeRay(), tmp_path, server, stop)(SEGMENT, CLUSTER)
     assert result.outcome and result.outcome.failure.name == "disk-full"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.fetch import FetchSettings
-from ingest.ledger import Ledger, State
-from ingest.reconcile import Mended, reconcile
-from ingest.segments import Segment
+from ingest.audioset.segments import Segment
+from ingest.ledger.ledger import Ledger, State
+from ingest.youtube.fetch import FetchSettings
+from ingest.youtube.reconcile import Mended, reconcile
 from tests.ingest.fetching import StubSource, end_state, job
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import serve

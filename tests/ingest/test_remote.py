@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.outcomes import Kind, classify
-from ingest.remote import MediaStream, NotSeekableError, RemoteFile
+from ingest.ledger.outcomes import Kind, classify
+from ingest.youtube.remote import MediaStream, NotSeekableError, RemoteFile
 from tests.ingest.media_server import MediaServer, serve
 
 DATA = np.random.default_rng(1).integers(0, 256, 300_000, dtype=np.uint8).tobytes()

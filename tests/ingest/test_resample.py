@@ -5,7 +5,7 @@ import pytest
 import resampy
 import soxr
 
-from ingest.resample import RESAMPLERS, make_resampler
+from ingest.audio.resample import RESAMPLERS, make_resampler
 
 WHOLE = {
     "soxr": lambda x, rate: soxr.resample(x, rate, 16_000),

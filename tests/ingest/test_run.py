@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
+from ingest.audioset.segments import Segment
 from ingest.errors import UsageError
-from ingest.fetch import FetchSettings
-from ingest.ledger import Ledger, State
+from ingest.ledger.ledger import Ledger, State
+from ingest.ledger.outcomes import BY_NAME, Kind
 from ingest.manifest import read_items
-from ingest.outcomes import BY_NAME, Kind
-from ingest.run import verdict
-from ingest.segments import Segment
+from ingest.youtube.fetch import FetchSettings
+from ingest.youtube.run import verdict
 from tests.ingest.fetching import StubSource, end_state, job
 from tests.ingest.media import chirp, chirp_file, time_error_s, wav
 from tests.ingest.media_server import serve
@@ -124,7 +124,7 @@ def test_when_everything_fails_it_stops_early_and_says_why(server: object, tmp_p
 def test_a_full_disk_pauses_and_is_not_counted(server: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    import ingest.fetch
+    import ingest.youtube.fetch
 
     full = iter([True, True])
 
@@ -133,7 +133,7 @@ def test_a_full_disk_pauses_and_is_not_counted(server: object, tmp_path: Path, m
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(self, data)  # type: ignore[operator,no-any-return]
 
-    monkeypatch.setattr(ingest.fetch.Path, "write_bytes", write)
+    monkeypatch.setattr(ingest.youtube.fetch.Path, "write_bytes", write)
     result = job(asked("ok/1/chirp.wav", "ok/2/chirp.wav"), tmp_path, StubSource(server.url))  # type: ignore[attr-defined]
     assert result.progress.counts[State.DONE] == 2
     with Ledger.read(tmp_path) as ledger:

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.availability import Availability, survey
+from ingest.audioset.segments import Segment
 from ingest.errors import FormatError, UsageError
-from ingest.folder import LocalFolder
-from ingest.governor import Standing
-from ingest.ledger import Ledger, State
-from ingest.pace import Phase
-from ingest.run import Progress
-from ingest.run_status import STATUS, RunStatus, StatusWriter, from_json, read_status, to_json
-from ingest.segments import Segment
+from ingest.ledger.ledger import Ledger, State
+from ingest.places.folder import LocalFolder
+from ingest.youtube.availability import Availability, survey
+from ingest.youtube.governor import Standing
+from ingest.youtube.pace import Phase
+from ingest.youtube.run import Progress
+from ingest.youtube.run_status import STATUS, RunStatus, StatusWriter, from_json, read_status, to_json
 from tests.ingest.fetching import StubSource, job
 from tests.ingest.media import chirp, wav
 from tests.ingest.media_server import serve

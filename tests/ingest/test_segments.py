@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.audioset.segments import Segment, StrongEvent, read_segments
 from ingest.errors import FormatError, UsageError
-from ingest.segments import Segment, StrongEvent, read_segments
 
 HEADER = (
     "# Segments csv created Sun Mar  5 10:54:31 2017\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.fetch import FetchSettings
-from ingest.ledger import Ledger, State
-from ingest.run import Progress
-from ingest.segments import Segment
+from ingest.audioset.segments import Segment
+from ingest.ledger.ledger import Ledger, State
+from ingest.youtube.fetch import FetchSettings
+from ingest.youtube.run import Progress
 from tests.ingest.fetching import StubSource, job
 from tests.ingest.media import chirp_file, wav
 from tests.ingest.media_server import serve

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from ingest.audioset.segments import Segment
 from ingest.errors import UsageError
-from ingest.ledger import FILE_NAME, Ledger, Row, State
-from ingest.mirror import Mirror
-from ingest.outcomes import BY_NAME
-from ingest.remote import MediaStream
-from ingest.segments import Segment
-from ingest.sources import clip_starts, in_order, parse_sources
+from ingest.ledger.ledger import FILE_NAME, Ledger, Row, State
+from ingest.ledger.outcomes import BY_NAME
+from ingest.youtube.mirror import Mirror
+from ingest.youtube.remote import MediaStream
+from ingest.youtube.sources import clip_starts, in_order, parse_sources
 from tests.ingest.fetching import JumpingClock, StubSource, job
 from tests.ingest.file_server import serving
 from tests.ingest.media import chirp, time_error_s, wav

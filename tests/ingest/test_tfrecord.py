@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.audioset.labels import load_labels
+from ingest.audioset.segments import Segment
+from ingest.audioset.tfrecord import SegmentFeatures, parse_example, read_records, serialize_example, write_records
 from ingest.errors import FormatError
-from ingest.labels import load_labels
-from ingest.segments import Segment
-from ingest.tfrecord import SegmentFeatures, parse_example, read_records, serialize_example, write_records
 
 
 def tfrecord(*records: bytes) -> bytes:
@@ -91,7 +91,7 @@ def test_a_label_without_index_cannot_be_written():
 
 @pytest.mark.parametrize("index", [-1, 527])
 def test_a_label_index_outside_the_table(index, monkeypatch):
-    monkeypatch.setattr("ingest.tfrecord._index", lambda mid: index)
+    monkeypatch.setattr("ingest.audioset.tfrecord._index", lambda mid: index)
     with pytest.raises(FormatError, match="0 to 526"):
         parse_example(serialize_example(example()))
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest.address import HERE, Address
+from ingest.audioset.segments import Segment
 from ingest.errors import UsageError
-from ingest.fetch import FetchSettings, fetch_segment
-from ingest.outcomes import classify
-from ingest.segments import Segment
-from ingest.youtube import YouTube, YouTubeSettings, parse_browser, ytdlp_options
+from ingest.ledger.outcomes import classify
+from ingest.youtube.address import HERE, Address
+from ingest.youtube.fetch import FetchSettings, fetch_segment
+from ingest.youtube.streams import YouTube, YouTubeSettings, parse_browser, ytdlp_options
 from tests.ingest.media import chirp_file
 from tests.ingest.media_server import MediaServer, serve
 

@@ -7,7 +7,7 @@ from app.page import clip, clip_parts
 from app.page.clip import Analysis
 from app.page.session import Session
 from embeddings.encoders import encoder_row
-from ingest.decode import declared_seconds
+from ingest.audio.decode import declared_seconds
 from ingest.errors import AudioError
 
 MOST_CLASSES = 3

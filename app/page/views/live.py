@@ -9,7 +9,7 @@ from app.page.clip import analyse
 from app.page.session import Session, recent_cards
 from app.page.standing import Standing, stand
 from ingest.errors import AudioError
-from ingest.files import write_whole
+from ingest.places.files import write_whole
 
 REFRESH_S, SLOW_REFRESH_S = 0.5, 2.0
 RECORD_S = 10.0

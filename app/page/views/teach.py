@@ -11,8 +11,8 @@ from app.page import parts, teaching
 from app.page.candidates import Candidate, of_listener, of_recording, unmarked_first
 from app.page.pictures import mel_of, mel_picture
 from app.page.session import Session
-from ingest.class_sets import NONE_OF_THESE
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
+from ingest.audioset.class_sets import NONE_OF_THESE
 from ingest.errors import UsageError
 
 # What a popover shows lies outside of the app's own element, and page.css does not reach it: no primary buttons there.

@@ -21,7 +21,7 @@ from app.api.settings import ApiSettings
 from app.api.stream import _write
 from app.live.engine import load_engine
 from classifiers.bundle import load_bundle
-from ingest.audio import read_clip
+from ingest.audio.windows import read_clip
 from tests.app.api.conftest import KEY, Server, TrainedModel
 from tests.app.live.doubles import Bench, noise
 from tests.ingest.sounds import write, write_av

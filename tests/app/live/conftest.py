@@ -11,7 +11,7 @@ from app.cli import main
 from embeddings.embedding import Embedding
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.store import EmbeddingStore
-from ingest.audio import read_clip
+from ingest.audio.windows import read_clip
 
 TRAINED_ON = ("001 - Dog bark", "003 - Sea waves", "009 - Rooster")
 

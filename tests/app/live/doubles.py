@@ -16,8 +16,8 @@ from classifiers.heads import HeadScores
 from embeddings.embedding import Vectors
 from embeddings.encoders import EncoderSpec
 from embeddings.logmel import Patches, log_mel_patches
-from ingest.class_sets import ClassSet, SoundClass
-from ingest.clip import Waveform
+from ingest.audio.clip import Waveform
+from ingest.audioset.class_sets import ClassSet, SoundClass
 
 RATE = 16_000
 DIM = 8

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from app.live.chunks import Chunk, from_av, from_pcm16, from_waveform, to_mono
-from ingest.audio import read_clip
+from ingest.audio.windows import read_clip
 from ingest.errors import UsageError
 
 

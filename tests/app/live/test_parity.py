@@ -20,7 +20,7 @@ from app.live.recording import Recorder, save, to_segment
 from app.live.settings import LiveSettings
 from app.predicting import predict_file
 from classifiers.prediction import Prediction
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 
 LARGEST_DIFFERENCE = 1e-3
 Samples = npt.NDArray[np.int16]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.live.chunks import Chunk
 from app.live.grid import make_grid
 from app.live.stream import Stream, Window
-from ingest.audio import read_clip
+from ingest.audio.windows import read_clip
 from tests.app.live.doubles import RATE, BandEncoder, WholeEncoder
 
 GRID = make_grid(BandEncoder(), 0.96)  # type: ignore[arg-type]

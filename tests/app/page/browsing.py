@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright
 
-from ingest.audio import read_clip
+from ingest.audio.windows import read_clip
 
 ROOT = Path(__file__).parents[3]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

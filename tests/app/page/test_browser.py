@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.audio import read_clip
+from ingest.audio.windows import read_clip
 from ingest.datasets import choose_dataset
 from tests.app.page.browsing import (
     PATIENCE_MS,

@@ -15,7 +15,7 @@ from app.page import clip, clip_parts
 from app.page.clip import Analysis
 from app.predicting import predict_file
 from classifiers.prediction import Prediction
-from ingest.clip import AudioItem
+from ingest.audio.clip import AudioItem
 from ingest.errors import AudioError
 from tests.app.live.doubles import make_engine, noise, tone
 

@@ -15,8 +15,8 @@ from app.live.recording import to_segment
 from app.page import teaching
 from app.page.teaching import UNSORTED, Mark
 from classifiers.bundle import Bundle, load_bundle
-from ingest.audio import read_clip
-from ingest.class_sets import NONE_OF_THESE, ClassSet, SoundClass
+from ingest.audio.windows import read_clip
+from ingest.audioset.class_sets import NONE_OF_THESE, ClassSet, SoundClass
 from ingest.datasets import choose_dataset
 from ingest.errors import UsageError
 from tests.app.live.doubles import make_engine, noise

@@ -1,0 +1,1 @@
+"""The encoders, a module for each family: patches of audio in, vectors out."""

@@ -1,0 +1,1 @@
+"""Audio files become samples: decoded, resampled, in windows of at most ten seconds."""

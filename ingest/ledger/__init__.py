@@ -1,0 +1,1 @@
+"""What became of every requested segment, and what a failure means."""
