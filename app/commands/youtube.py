@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from app.options.choosing import ChoosingOptions, choosing_options, chosen_segments, tell_bad_rows
-from app.options.places import HereType, NameType
+from app.options.fetching import GUEST_RATE, FetchingOptions, fetching_options
+from app.options.places import HereType
 from ingest.audioset.choose import Chosen
 from ingest.audioset.segments import Segment
-from ingest.engines.engine import ENGINES, EngineSettings
+from ingest.engines.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 from ingest.youtube.address import Address, choose_addresses
 from ingest.youtube.mirror import Mirror
@@ -21,22 +22,6 @@ from ingest.youtube.pace import PaceSettings
 from ingest.youtube.plan import Plan, cost_text, make_plan, plan_text
 from ingest.youtube.sources import MIRROR, MIRROR_INDEX, YOUTUBE, Sources, clip_starts, parse_sources
 from ingest.youtube.streams import WATCH_URL, Source, YouTube, YouTubeSettings
-
-GUEST_RATE = 300.0
-
-
-class _Rate(click.ParamType):
-    """A sample rate, or None for `source`."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value == "source":
-            return None
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"must be `source` or a whole number of Hz, got {value!r}; try 16000", param, ctx)
 
 
 @click.command(
@@ -56,114 +41,22 @@ Examples:
 @click.option(
     "--dry-run", is_flag=True, help="Say what it would fetch, its size and how long it would take; stop there."
 )
-@click.option(
-    "--format",
-    "suffix",
-    type=click.Choice(["flac", "wav", "ogg"]),
-    default="flac",
-    show_default=True,
-    help="Of the audio files.",
-)
-@click.option(
-    "--sample-rate",
-    type=_Rate(),
-    default="16000",
-    show_default=True,
-    help="In Hz, or `source` to keep what each video has.",
-)
-@click.option(
-    "--channels",
-    type=click.Choice(["mono", "source"]),
-    default="mono",
-    show_default=True,
-    help="Downmix, or keep what each video has.",
-)
-@click.option(
-    "--source",
-    "source_names",
-    default=YOUTUBE,
-    show_default=True,
-    metavar="NAMES",
-    help="Whom to ask, the first first: youtube, mirror, or both with a comma between.",
-)
-@click.option(
-    "--mirror",
-    type=NameType(),
-    metavar="WHERE",
-    help="Copies of AudioSet's audio: a folder of Parquet files, or its page on Hugging Face.",
-)
-@click.option(
-    "--workers", type=int, default=2, show_default=True, help="Segments fetched at the same time, from each address."
-)
-@click.option(
-    "--rate",
-    type=float,
-    default=GUEST_RATE,
-    show_default=True,
-    help="Requests to YouTube started per hour, from each address; a guest may have about 300. `inf` for no limit.",
-)
-@click.option(
-    "--engine",
-    "engine_name",
-    type=click.Choice(ENGINES),
-    default="local",
-    show_default=True,
-    help="Where segments are fetched: by this machine, or by a Ray cluster; the folder is on this one.",
-)
-@click.option(
-    "--ray-address",
-    type=NameType(),
-    metavar="HOST:PORT",
-    help="The cluster's head. Default: RAY_ADDRESS, else the Ray of this machine, else one for this run.",
-)
-@click.option(
-    "--address-per-node",
-    is_flag=True,
-    help="Each machine of the cluster has a public address of its own to ask from. Else they share one.",
-)
-@click.option("--cookies", type=HereType(), help="A cookies.txt of a signed-in browser.")
-@click.option(
-    "--cookies-from-browser", type=NameType(), metavar="BROWSER", help="Or the browser itself: firefox, chrome ..."
-)
-@click.option("--proxy", "proxies", multiple=True, metavar="URL", help="An address to ask through; may be given again.")
-@click.option(
-    "--source-address",
-    "source_addresses",
-    multiple=True,
-    metavar="ADDRESS",
-    help="An address of this machine to ask from; may be given again.",
-)
-@click.option(
-    "--ytdlp-options",
-    type=HereType(),
-    metavar="FILE",
-    help="JSON object of yt-dlp's YoutubeDL parameters.",
-)
-@click.option(
-    "--url-template", type=NameType(), metavar="URL", help="Another source than YouTube; {id} stands for the id."
-)
-@click.option("--recheck-permanent", is_flag=True, help="Ask again for what was gone or has failed.")
-@click.option("--shards", type=click.Choice(["webdataset"]), help="Also pack the finished segments into tar shards.")
-@click.option(
-    "--publish",
-    type=NameType(),
-    metavar="FOLDER",
-    help="Also keep a copy of status.json there, e.g. on s3://, for `earshot ingest status` from elsewhere.",
-)
+@fetching_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: bool, **options: Any) -> None:
+def youtube(
+    segments: Path, *, out: Path, choosing: ChoosingOptions, fetching: FetchingOptions, dry_run: bool, as_json: bool
+) -> None:
     """Fetch the audio of SEGMENTS, a list like AudioSet's, from YouTube or from copies of its audio. Run it again to go
     on where it stopped."""
     from app.terminal.ingest_progress import ProgressDisplay, describe, given_up
     from ingest.youtube.job import run_job
 
-    name = segments.stem.removesuffix("_segments")
-    settings = _job_settings(name, options)
-    addresses = _addresses(options)
+    settings = _job_settings(segments, fetching)
+    addresses = _addresses(fetching)
     found = chosen_segments(segments, choosing)
-    sources = _sources(segments, found.chosen.segments, options)
+    sources = _sources(segments, found.chosen.segments, out, fetching)
     tell_bad_rows(found.bad_rows)
-    plan = _plan(found.chosen, options, max(1, len(addresses)))
+    plan = _plan(found.chosen, out, fetching, max(1, len(addresses)))
     if MIRROR in sources:
         click.echo("the time below is what YouTube would take for all of it; a mirror has no such pace", err=True)
     if not addresses:
@@ -175,7 +68,7 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
     with ProgressDisplay() as display:
         result = run_job(
             found.chosen.segments,
-            options["out"],
+            out,
             sources,
             settings,
             addresses=addresses,
@@ -184,7 +77,7 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
         )
     end, had = result.progress, result.availability
     facts = {
-        "out": str(options["out"]),
+        "out": str(out),
         "requested": end.requested,
         "states": end.counts,
         "available": had.available,
@@ -202,18 +95,18 @@ def youtube(segments: Path, choosing: ChoosingOptions, dry_run: bool, as_json: b
         raise EarshotError(f"stopped early: {result.stopped}; mend that and run the same command again")
 
 
-def _addresses(options: dict[str, Any]) -> tuple[Address, ...]:
+def _addresses(asked: FetchingOptions) -> tuple[Address, ...]:
     """None: the machines of the cluster are."""
-    per_node, on_ray = options["address_per_node"], options["engine_name"] == "ray"
-    addresses = choose_addresses(options["proxies"], options["source_addresses"])
-    if per_node and (options["proxies"] or not on_ray):
+    per_node, on_ray = asked.address_per_node, asked.engine_name == "ray"
+    addresses = choose_addresses(asked.proxies, asked.source_addresses)
+    if per_node and (asked.proxies or not on_ray):
         raise UsageError(
             "--address-per-node must come with --engine ray and without --proxy: the machines are the addresses, or "
             "the proxies are; drop one"
         )
-    if on_ray and options["source_addresses"]:
+    if on_ray and asked.source_addresses:
         raise UsageError("--source-address is one of this machine, and --engine ray asks from others; drop one of them")
-    if on_ray and options["cookies_from_browser"]:
+    if on_ray and asked.cookies_from_browser:
         raise UsageError(
             "--cookies-from-browser is read where it is used, and --engine ray asks from machines without it; "
             "export the cookies to a file, and give that as --cookies"
@@ -221,23 +114,23 @@ def _addresses(options: dict[str, Any]) -> tuple[Address, ...]:
     return () if per_node else addresses
 
 
-def _plan(chosen: Chosen, options: dict[str, Any], addresses: int) -> Plan:
+def _plan(chosen: Chosen, out: Path, asked: FetchingOptions, addresses: int) -> Plan:
     """At the rate observed in the folder where a run has been, else at the one asked for, else at the default, the
     latter two from each address."""
     from ingest.ledger.ledger import FILE_NAME, Ledger
     from ingest.youtube.availability import survey
 
     observed = None
-    if (options["out"] / FILE_NAME).exists():
-        with Ledger.read(options["out"]) as ledger:
+    if (out / FILE_NAME).exists():
+        with Ledger.read(out) as ledger:
             observed = survey(ledger).rate_per_hour
-    asked = options["rate"] if math.isfinite(options["rate"]) else GUEST_RATE
+    rate = asked.rate if math.isfinite(asked.rate) else GUEST_RATE
     return make_plan(
         chosen,
-        rate_per_hour=observed or asked * addresses,
+        rate_per_hour=observed or rate * addresses,
         observed=observed is not None,
-        sample_rate=options["sample_rate"],
-        channels=options["channels"],
+        sample_rate=asked.sample_rate,
+        channels=asked.channels,
     )
 
 
@@ -246,9 +139,9 @@ def _advice(states: dict[Any, int]) -> list[str]:
     return [f"{left} segments are left for later: run the same command again"] if left else []
 
 
-def _sources(path: Path, segments: Sequence[Segment], options: dict[str, Any]) -> Sources:
+def _sources(path: Path, segments: Sequence[Segment], out: Path, asked: FetchingOptions) -> Sources:
     """In the order of --source."""
-    names, where = parse_sources(options["source_names"]), options["mirror"]
+    names, where = parse_sources(asked.source_names), asked.mirror or ""
     if (MIRROR in names) != bool(where):
         raise UsageError(
             f"--mirror must be given with a --source that names it, and only then, got --source {','.join(names)} and "
@@ -258,35 +151,35 @@ def _sources(path: Path, segments: Sequence[Segment], options: dict[str, Any]) -
     for name in names:
         if name == MIRROR:
             starts = clip_starts(path, segments)
-            sources[name] = Mirror(where, starts=starts, index=options["out"] / MIRROR_INDEX)
+            sources[name] = Mirror(where, starts=starts, index=out / MIRROR_INDEX)
         else:
-            sources[name] = YouTube(_youtube_settings(options))
+            sources[name] = YouTube(_youtube_settings(asked))
     return sources
 
 
-def _youtube_settings(options: dict[str, Any]) -> YouTubeSettings:
+def _youtube_settings(asked: FetchingOptions) -> YouTubeSettings:
     return YouTubeSettings(
-        cookies=options["cookies"],
-        cookies_from_browser=options["cookies_from_browser"],
-        options_file=options["ytdlp_options"],
-        url_template=options["url_template"] or WATCH_URL,
+        cookies=asked.cookies,
+        cookies_from_browser=asked.cookies_from_browser,
+        options_file=asked.ytdlp_options,
+        url_template=asked.url_template or WATCH_URL,
     )
 
 
-def _job_settings(name: str, options: dict[str, Any]) -> Any:
+def _job_settings(segments: Path, asked: FetchingOptions) -> Any:
     from ingest.places.folder import folder_at
     from ingest.youtube.fetch import FetchSettings
     from ingest.youtube.job import JobSettings
     from ingest.youtube.run import RunSettings
 
-    rate = options["rate"] if YOUTUBE in parse_sources(options["source_names"]) else math.inf
+    rate = asked.rate if YOUTUBE in parse_sources(asked.source_names) else math.inf
     return JobSettings(
-        name=name,
-        fetch=FetchSettings(options["suffix"], options["sample_rate"], options["channels"]),
-        run=RunSettings(PaceSettings(workers=options["workers"], rate_per_hour=rate)),
-        recheck=options["recheck_permanent"],
-        with_cookies=bool(options["cookies"] or options["cookies_from_browser"]),
-        shards=bool(options["shards"]),
-        engine=EngineSettings(options["engine_name"], ray_address=options["ray_address"]),
-        publish=folder_at(options["publish"]) if options["publish"] else None,
+        name=segments.stem.removesuffix("_segments"),
+        fetch=FetchSettings(asked.suffix, asked.sample_rate, asked.channels),
+        run=RunSettings(PaceSettings(workers=asked.workers, rate_per_hour=rate)),
+        recheck=asked.recheck_permanent,
+        with_cookies=bool(asked.cookies or asked.cookies_from_browser),
+        shards=bool(asked.shards),
+        engine=EngineSettings(asked.engine_name, ray_address=asked.ray_address),
+        publish=folder_at(asked.publish) if asked.publish else None,
     )
