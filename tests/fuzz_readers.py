@@ -491,7 +491,8 @@ def ledger_seeds(folder: Path) -> list[bytes]:
 def read_ledger(data: bytes, folder: Path) -> None:
     from ingest.ledger.file import FILE_NAME
     from ingest.ledger.ledger import Ledger, State
-    from ingest.youtube.availability import markdown, survey, write_manifest
+    from ingest.youtube.availability import markdown, survey
+    from ingest.youtube.fetched_manifest import write_fetched_manifest
 
     place = folder / "ledger"
     shutil.rmtree(place, ignore_errors=True)
@@ -505,7 +506,7 @@ def read_ledger(data: bytes, folder: Path) -> None:
     with Ledger.open(place) as ledger:
         ledger.release_running()
         ledger.claim(NOW + 100)
-        write_manifest(ledger)
+        write_fetched_manifest(ledger)
 
 
 def status_seeds(_: Path) -> list[bytes]:

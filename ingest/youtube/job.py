@@ -15,15 +15,16 @@ from ingest.ledger.ledger import Ledger
 from ingest.ledger.outcomes import FAILURES, NOT_IN_MIRROR, Kind
 from ingest.places.folder import Folder
 from ingest.youtube.address import HERE, Address
-from ingest.youtube.availability import Availability, survey, write_manifest, write_report
+from ingest.youtube.availability import Availability, survey, write_report
 from ingest.youtube.fetch import FetchSettings
+from ingest.youtube.fetched_manifest import write_fetched_manifest
 from ingest.youtube.fetcher import Fetcher, LocalFetcher, versions
 from ingest.youtube.pace import Phase
 from ingest.youtube.reconcile import Mended, reconcile
 from ingest.youtube.run import Clock, Progress, Run, RunSettings
 from ingest.youtube.run_status import StatusWriter
-from ingest.youtube.shards import write_shards
 from ingest.youtube.sources import YOUTUBE, Sources, in_order
+from ingest.youtube.webdataset import write_shards
 
 MANIFEST_EVERY_S = 600.0
 """`embed` may read the manifest while a run goes on; this is how old it gets."""
@@ -107,7 +108,7 @@ def run_job(
                 teller.begin(run.progress())
                 end = run.go()
             finally:
-                manifest = write_manifest(ledger)
+                manifest = write_fetched_manifest(ledger)
                 teller.end(run.progress())
         shards = write_shards(ledger) if settings.shards else 0
         availability = survey(ledger)
@@ -162,7 +163,7 @@ class _Teller:
 
     def __init__(self, ledger: Ledger, progress: Callable[[Progress], None], status: StatusWriter) -> None:
         self._ledger, self._progress, self._status = ledger, progress, status
-        self._manifest = _Every(MANIFEST_EVERY_S, lambda: write_manifest(ledger))
+        self._manifest = _Every(MANIFEST_EVERY_S, lambda: write_fetched_manifest(ledger))
         self._survey = _Every(SURVEY_EVERY_S, self._look)
         self._write = _Every(STATUS_EVERY_S, self._tell)
         self._last: Progress

@@ -19,8 +19,8 @@ from ingest.youtube.cut import MISSING_AT_END_S
 from ingest.youtube.fetch import SCRATCH, FetchSettings
 from ingest.youtube.naming import audio_path
 from ingest.youtube.run_status import STATUS
-from ingest.youtube.shards import FOLDER as SHARDS
 from ingest.youtube.sources import MIRROR_INDEX
+from ingest.youtube.webdataset import FOLDER as SHARDS
 
 _BESIDE = (MANIFEST, REPORT, STATUS, MIRROR_INDEX, "*.tar")
 """What a run writes beside the audio. Other commands may be writing files of theirs into the same folder now."""

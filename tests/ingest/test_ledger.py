@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ingest.audioset.segments import Segment
 from ingest.errors import FormatError, SpecMismatchError, UsageError
 from ingest.ledger.ledger import FILE_NAME, AudioFile, Ledger, State
-from ingest.youtube.availability import markdown, survey, write_manifest
+from ingest.youtube.availability import markdown, survey
+from ingest.youtube.fetched_manifest import write_fetched_manifest
 from ingest.youtube.naming import audio_path
 
 ROOT = Path(__file__).parents[2]
@@ -198,7 +199,7 @@ def test_a_value_that_no_run_wrote_is_damage(tmp_path: Path, change: str) -> Non
             list(ledger.rows())
             ledger.counts()
             ledger.claim(9.0)
-            write_manifest(ledger)
+            write_fetched_manifest(ledger)
 
 
 def test_a_failure_without_words_is_shown_without(tmp_path: Path) -> None:
