@@ -62,5 +62,5 @@ def test_an_hour_at_twenty_times_real_time() -> None:
         audio = np.concatenate([block(first), block(first + 1)])[offset : offset + 160_000]
         alone = engine.predict_waveform((audio / 32_768).astype(np.float32))
         assert np.array_equal(scores, alone.scores)
-    assert grown_mb < 8
+    assert grown_mb < 20  # the allocator's own is up to 10; the audio that came since would be 84 MB
     assert took_s < HOUR_S / 20
