@@ -8,8 +8,9 @@ import numpy as np
 from classifiers.measures.measured import Measured
 from ingest.places.files import atomic_path
 
-COLUMNS = ("key", "source", "start_s", "end_s", "truth")
-"""A column for each class follows, with its calibrated score. truth: the classes of the row, ";" between several."""
+COLUMNS = ("key", "source", "start_s", "end_s", "truth", "answer")
+"""A column for each class follows, with the score that mAP and AUC are of. truth: the classes of the row, answer: those
+that count as given, ";" between several."""
 
 
 def write_rows(path: Path, measured: Measured) -> None:
@@ -20,6 +21,6 @@ def write_rows(path: Path, measured: Measured) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, *names])
         for i, (key, source) in enumerate(zip(rows.keys, rows.sources, strict=True)):
-            truth = ";".join(names[measured.truth[i] > 0.5])
-            scores = (f"{score:.7g}" for score in measured.scores[i])
-            writer.writerow([key, source, f"{rows.start_s[i]:.3f}", f"{rows.end_s[i]:.3f}", truth, *scores])
+            truth, answer = (";".join(names[flags]) for flags in (measured.truth[i] > 0.5, measured.said[i]))
+            scores = (f"{score:.7g}" for score in measured.ranked[i])
+            writer.writerow([key, source, f"{rows.start_s[i]:.3f}", f"{rows.end_s[i]:.3f}", truth, answer, *scores])

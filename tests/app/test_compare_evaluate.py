@@ -275,24 +275,42 @@ def test_background_is_no_share_of_a_class_without_rows() -> None:
     assert rejection_lines(found).endswith("it is taken for b (100%)")
 
 
-def test_what_is_measured_can_be_measured_again_from_its_rows(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from sklearn.metrics import accuracy_score, average_precision_score
+@pytest.mark.parametrize("mode", ["single", "multi"])
+def test_what_is_measured_can_be_measured_again_from_its_rows(
+    mode: str, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-    words = ("train", spoken / "emb", "--head", "logistic", "--set", "search=none", "--out", spoken / "with-rows")
-    code, out, _ = run(capsys, *words, "--rows", spoken / "rows.csv", "--json")
+    mids = sorted({mid for row in EmbeddingStore.open(spoken / "emb").load().mids for mid in row})
+    problem = "".join(f'[[classes]]\nname = "{mid} it is"\nmids = ["{mid}"]\n' for mid in mids)
+    (tmp_path / "problem.toml").write_text(f'title = "Spoken"\nmode = "{mode}"\n{problem}')
+    words = (
+        "train",
+        spoken / "emb",
+        "--classes",
+        tmp_path / "problem.toml",
+        "--head",
+        "logistic",
+        "--set",
+        "search=none",
+    )
+    code, out, _ = run(capsys, *words, "--out", tmp_path / "model", "--rows", tmp_path / "rows.csv", "--json")
     assert code == 0
     said = json.loads(out)["metrics"]
-    header, *rows = csv.reader((spoken / "rows.csv").read_text().splitlines())
-    names = header[5:]
-    assert header[:5] == ["key", "source", "start_s", "end_s", "truth"]
+    header, *rows = csv.reader((tmp_path / "rows.csv").read_text().splitlines())
+    names = header[6:]
+    assert header[:6] == ["key", "source", "start_s", "end_s", "truth", "answer"]
     assert names == said["class_names"]
-    scores = np.array([row[5:] for row in rows], float)
-    truth = np.array([[row[4] == name for name in names] for row in rows])
-    assert accuracy_score(truth.argmax(axis=1), scores.argmax(axis=1)) == pytest.approx(said["accuracy"])
+    scores = np.array([row[6:] for row in rows], float)
+    truth, answer = (np.array([[name in row[i].split(";") for name in names] for row in rows]) for i in (4, 5))
+    assert (truth == answer).all(axis=1).mean() == pytest.approx(said["accuracy"])
     assert average_precision_score(truth, scores) == pytest.approx(said["mAP"])
-    code, _, _ = run(capsys, "evaluate", spoken / "with-rows", spoken / "test", "--rows", spoken / "test.csv")
+    for i, measured in enumerate(precision_recall_fscore_support(truth, answer, zero_division=0)[:3]):
+        kind = ("precision", "recall", "f1")[i]
+        assert measured == pytest.approx([said["per_class"][name][kind] or 0 for name in names])
+    code, _, _ = run(capsys, "evaluate", tmp_path / "model", spoken / "test", "--rows", tmp_path / "test.csv")
     assert code == 0
-    assert len((spoken / "test.csv").read_text().splitlines()) == 1 + 60
+    assert len((tmp_path / "test.csv").read_text().splitlines()) == 1 + 60
 
 
 def test_rows_of_what_is_not_measured_are_refused(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
