@@ -117,7 +117,7 @@ def _rate(request: Callable[[], None], clients: int) -> tuple[float, float]:
     begin = time.perf_counter()
 
     def client(_: int) -> list[float]:
-        took = []
+        took: list[float] = []
         while (start := time.perf_counter()) < begin + SECONDS or len(took) < 2:
             request()
             took.append(time.perf_counter() - start)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +78,7 @@ def _cut(data: TrainingData, length: int, step: int) -> TrainingData:
     starts = range(0, data.vectors.shape[1] - length + 1, step)
     pieces = np.stack([data.vectors[:, start : start + length] for start in starts], axis=1)
     repeated = data.select(np.repeat(np.arange(len(data.targets)), len(starts)))
-    vectors = pieces.reshape(-1, length, data.vectors.shape[2])
+    vectors: Any = pieces.reshape(-1, length, data.vectors.shape[2])
     return replace(repeated, vectors=vectors, mask=np.ones(vectors.shape[:2], bool))
 
 

@@ -123,7 +123,7 @@ async def _follow(listening: Listening, heard: Heard) -> None:
 
 def _waits(engine: Engine, listened: _Listened) -> list[tuple[float, float]]:
     """For each chunk as the end of a sound: time to its score, and if work took no time."""
-    waits = []
+    waits: list[tuple[float, float]] = []
     when, second = (np.array(column) for column in zip(*listened.pushed, strict=True))
     step_s = engine.grid.step / engine.grid.sample_rate
     for heard in listened.heard:
@@ -158,7 +158,7 @@ def _audio() -> tuple[str, Samples]:
 def _bundle(encoder: Encoder) -> Bundle:
     """An svc head of usual size with random weights."""
     rng, dim = np.random.default_rng(0), encoder.spec.dim
-    arrays = {
+    arrays: dict[str, Any] = {
         "family": np.array("svc"), "pooling": np.array("mean"), "native": np.array(False),
         "shift": np.zeros(dim), "scale": np.ones(dim), "support": rng.normal(size=(SUPPORT_VECTORS, dim)),
         "dual": rng.normal(size=(CLASSES, SUPPORT_VECTORS)), "intercept": rng.normal(size=CLASSES),

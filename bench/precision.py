@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ GOALS = {"vggish bfloat16": 1.2, "vggish int8": 1.8}
 COSINE = 0.999
 """Of the worst patch, where there is a goal."""
 
-Encode = Callable[[Patches], Floats]
+Encode = Callable[[Patches], Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -181,7 +182,7 @@ def _measure_ours(name: str, files: dict[str, list[Path]], cores: int, begin: fl
     measured["by_the_clock"] = _seconds(lambda: _embed(encoder, files["ogg"], cores, TIMES), time.perf_counter)
     if cores > 1:
         return measured
-    measured["seconds"] = {form: _seconds(lambda form=form: _embed(encoder, files[form], cores)) for form in FORMATS}
+    measured["seconds"] = {form: _seconds(partial(_embed, encoder, files[form], cores)) for form in FORMATS}
     measured["peak_mb"] = _peak_mb()
     parts, patches, bare_s = {}, 0, 0.0
     bare = _encoder(name, plain=True)
@@ -256,7 +257,7 @@ def _parts(encoder: Any, bare: Any, paths: Sequence[Path]) -> tuple[dict[str, fl
             patches = [encoder.patches(waveform) for waveform in waveforms]
         every = np.concatenate(patches)
         with timed("encoder"):
-            rows = np.split(encoder.encode_patches(every), np.cumsum([len(p) for p in patches])[:-1])
+            rows: Any = np.split(encoder.encode_patches(every), np.cumsum([len(p) for p in patches])[:-1])
         bare_s = min(_seconds(lambda: bare.encode_patches(every)) for _ in range(2))
     else:
         with timed("encoder"):
@@ -317,7 +318,7 @@ def _clips() -> Iterator[Path]:
             (folder / form).mkdir()
         for i, item in enumerate(items[:: max(1, len(items) // CLIPS)][:CLIPS]):
             samples, rate = soundfile.read(item.path, dtype="float32", always_2d=True)
-            (folder / "ogg" / f"{i:03d}.ogg").write_bytes(item.path.read_bytes())
+            (folder / "ogg" / f"{i:03d}.ogg").write_bytes(Path(str(item.path)).read_bytes())
             soundfile.write(folder / "wav" / f"{i:03d}.wav", samples, rate, subtype="PCM_16")
             soundfile.write(folder / "flac" / f"{i:03d}.flac", soxr.resample(samples, rate, 48_000), 48_000)
             _write_m4a(folder / "m4a" / f"{i:03d}.m4a", samples, rate)

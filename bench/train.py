@@ -54,7 +54,8 @@ def _random_rows(n: int) -> TrainingData:
         vectors[i : i + 10_000] = rng.integers(0, 256, (10_000, PATCHES, 128), np.uint8)
         targets[np.arange(i, i + 10_000)[:, None], rng.integers(0, CLASSES, (10_000, 2))] = 1
     names = tuple(map(str, range(CLASSES)))
-    sources, labels = list(map(str, range(n))), [("a",)] * n
+    sources = list(map(str, range(n)))
+    labels: list[tuple[str, ...]] = [("a",)] * n
     return TrainingData(vectors, np.ones((n, PATCHES), bool), targets, sources, labels, names, "multi", features_spec())
 
 
@@ -111,12 +112,14 @@ def _plain(data: TrainingData, recipe: AttentionSettings) -> Callable[[], float]
         from embeddings.runtimes.tf import bfloat16_products, import_keras
 
         keras = import_keras()
-        graph.trained.compile(keras.optimizers.AdamW(1e-3), keras.losses.BinaryCrossentropy(True), jit_compile=False)
+        losses = [keras.losses.BinaryCrossentropy(True) for _ in graph.weights]
+        graph.trained.compile(keras.optimizers.AdamW(1e-3), losses, loss_weights=list(graph.weights), jit_compile=False)
         stamps: list[float] = []
         with bfloat16_products():
             for i in range(0, len(x), BATCH):
                 part: Any = slice(i, i + BATCH)
-                graph.trained.train_on_batch([x[part], rows.mask[part], partner, share], rows.targets[part])
+                y = [rows.targets[part]] * len(losses)
+                graph.trained.train_on_batch([x[part], rows.mask[part], partner, share], y)
                 stamps.append(time.perf_counter())
         return float(np.median(np.diff(stamps)[2:]))
 

@@ -37,12 +37,13 @@ def _saved_model() -> Any:
     weights = look_up("yamnet.h5", weights_folder())
     if not weights:
         raise LookupError("yamnet.h5 is not here; fetch it: earshot weights fetch yamnet.h5")
+    path = weights.path
     mel = tf.signal.linear_to_mel_weight_matrix(BANDS, FFT // 2 + 1, RATE, 125.0, 7500.0)
 
     class Module(tf.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.yamnet = load_yamnet(weights.path)
+            self.yamnet = load_yamnet(path)
             self.kept = [variable.value for variable in self.yamnet.variables]
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32)])
