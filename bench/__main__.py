@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 
-from bench.result import Result, table
+from bench.result import LeftOutError, Result, table
 
 BENCHES = (
     "speed", "precision", "embed", "vggish", "features", "memory", "growth", "ingest", "live", "page", "api", "calls",
@@ -14,7 +14,7 @@ BENCHES = (
 
 
 def main(names: list[str]) -> int:
-    """Each name is a module of this package with `run() -> list[Result]`; it raises LookupError where it cannot run."""
+    """Each name is a module of this package with `run() -> list[Result]`, or LeftOutError where it cannot run."""
     unknown = sorted(set(names) - set(BENCHES))
     if unknown:
         print(f"bench: no benchmark {unknown[0]!r}; there are {', '.join(BENCHES)}", file=sys.stderr)
@@ -40,7 +40,7 @@ def one(name: str) -> None:
     try:
         for result in importlib.import_module(f"bench.{name}").run():
             print(result.to_json())
-    except LookupError as error:
+    except LeftOutError as error:
         print(f"bench: {name} left out: {error.args[0]}", file=sys.stderr)
 
 

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from app.live.engine import Engine, load_engine
 from app.predicting import predict_file
 from bench.clips import shared_folder
-from bench.result import Result
+from bench.result import LeftOutError, Result
 from embeddings.weights import look_up
 from ingest.audio.clip import AudioItem
 from ingest.engines.local_engine import available_cores
@@ -39,10 +39,10 @@ SAMPLE_RATE = 16_000
 
 
 def run() -> list[Result]:
-    """Raises LookupError without YAMNet's weights and ESC-10."""
+    """Raises LeftOutError without YAMNet's weights and ESC-10."""
     shared = shared_folder()
     if shared is None or not look_up("yamnet.h5", shared / "models"):
-        raise LookupError("needs EARSHOT_SHARED with YAMNet's weights and ESC-10")
+        raise LeftOutError("needs EARSHOT_SHARED with YAMNet's weights and ESC-10")
     weights = shared / "models"
     results: list[Result] = []
     with TemporaryDirectory() as temporary, threadpool_limits(1, "blas"):

@@ -23,7 +23,7 @@ GOAL = 0.95
 
 
 def run() -> list[Result]:
-    """Raises LookupError without YAMNet's weights."""
+    """Raises LeftOutError without YAMNet's weights."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # before engines start their threads
     yamnet = load_encoder("yamnet", EncoderSettings(weights_dir=yamnet_folder()))

@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench.clips import shared_folder, short_clips
-from bench.result import Result, best_in_turn
+from bench.result import LeftOutError, Result, best_in_turn
 from embeddings.embed import EmbedSettings, embed
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.store import EmbeddingStore
@@ -33,14 +33,14 @@ ROUNDS = 5
 
 
 def run() -> list[Result]:
-    """Raises LookupError without YAMNet's weights."""
+    """Raises LeftOutError without YAMNet's weights."""
     shared = shared_folder()
     weights_dir = shared / "models" if shared else None
     try:
         encoder = load_encoder("yamnet", EncoderSettings(weights_dir=weights_dir))
         as_it_comes = load_encoder("yamnet", EncoderSettings(weights_dir=weights_dir, threads=available_cores()))
     except WeightsError as error:
-        raise LookupError(str(error)) from error
+        raise LeftOutError(str(error)) from error
     return end_to_end("yamnet", encoder, as_it_comes)
 
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.memory import SAMPLE_RATE, embed_command, measured_command, write_noise
-from bench.result import Result
+from bench.result import LeftOutError, Result
 from bench.weights import yamnet_folder
 
 FILES = (1, 10, 100, 1_000, 10_000)
@@ -39,12 +39,12 @@ class Point:
 
 
 def run() -> list[Result]:
-    """With YAMNet; raises LookupError without its weights, or without room for a file of 24 hours."""
+    """With YAMNet; raises LeftOutError without its weights, or without room for a file of 24 hours."""
     weights = yamnet_folder()
     with TemporaryDirectory() as name:
         folder = Path(name)
         if disk_usage(folder).free < 2 * 2 * SAMPLE_RATE * SECONDS[-1]:
-            raise LookupError(f"{folder}: a file of 24 hours needs 6 GB of room")
+            raise LeftOutError(f"{folder}: a file of 24 hours needs 6 GB of room")
         _point(folder, 1, write_noise, 1, weights)  # converts the weights where that was never done
         files = [_point(folder, n, _write_files, n, weights) for n in FILES]
         lengths = [_point(folder, s, write_noise, s, weights) for s in SECONDS]

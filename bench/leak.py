@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.clips import shared_folder
-from bench.result import Result
+from bench.result import LeftOutError, Result
 from classifiers.heads import TrainingData, fit_head
 from classifiers.protocol import grouped_folds
 from classifiers.train import TrainSettings, prepare
@@ -36,7 +36,7 @@ SVC = {"costs": (10.0,), "gammas": (0.1,)}
 def run() -> list[Result]:
     shared = shared_folder()
     if not shared:
-        raise LookupError("needs AudioSet's balanced features in EARSHOT_SHARED")
+        raise LeftOutError("needs AudioSet's balanced features in EARSHOT_SHARED")
     spec = features_spec()
     table = _table(read_features(shared / "audioset" / "audioset_v1_embeddings" / "bal_train"))
     data = prepare(table, spec, TrainSettings(classes="city10", protocol="none")).data

@@ -22,7 +22,7 @@ from app.live.hub import ListenerHub
 from app.live.listening import Listening
 from app.live.snapshot import Counters
 from bench.clips import shared_folder, short_clips
-from bench.result import Result
+from bench.result import LeftOutError, Result
 from classifiers.bundle import Bundle, BundleInfo
 from classifiers.decision import Decision
 from classifiers.heads import HEADS, load_head
@@ -47,12 +47,12 @@ Heard = list[tuple[float, float]]
 
 
 def run() -> list[Result]:
-    """Raises LookupError without YAMNet's weights."""
+    """Raises LeftOutError without YAMNet's weights."""
     shared = shared_folder()
     try:
         encoder = load_encoder("yamnet", EncoderSettings(weights_dir=shared / "models" if shared else None))
     except WeightsError as error:
-        raise LookupError(str(error)) from error
+        raise LeftOutError(str(error)) from error
     engine = Engine(_bundle(encoder), encoder)
     clips, audio = _audio()
     with ListenerHub(engine) as hub:

@@ -33,7 +33,7 @@ class Run:
 
 
 def run() -> list[Result]:
-    """With YAMNet; raises LookupError without its weights."""
+    """With YAMNet; raises LeftOutError without its weights."""
     weights = yamnet_folder()
     with TemporaryDirectory() as name:
         folder = Path(name)

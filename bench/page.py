@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bench.clips import shared_folder
-from bench.result import Result
+from bench.result import LeftOutError, Result
 
 LISTEN_S = 15.0
 TICKS = 100
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 def run() -> list[Result]:
-    """Raises LookupError without Chromium, a network interface or the shared material."""
+    """Raises LeftOutError without Chromium, a network interface or the shared material."""
     from playwright.sync_api import sync_playwright
 
     from tests.app.page import browsing
 
     if why_not := browsing.why_not():
-        raise LookupError(why_not)
+        raise LeftOutError(why_not)
     shared = shared_folder()
     if shared is None:
-        raise LookupError("EARSHOT_SHARED names no folder")
+        raise LeftOutError("EARSHOT_SHARED names no folder")
     weights, clips = shared / "models", sorted((shared / "esc10").rglob("*.ogg"))[:4]
     with TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)

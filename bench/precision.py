@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.clips import shared_folder
-from bench.result import Result
+from bench.result import LeftOutError, Result
 from bench.weights import random_vggish, weights_folder
 from embeddings.encoders import EncoderSettings, load_encoder
 from embeddings.encoding.vggish_model import Floats
@@ -49,10 +49,10 @@ class Clips:
 
 
 def run() -> list[Result]:
-    """Raises LookupError without ESC-10."""
+    """Raises LeftOutError without ESC-10."""
     shared = shared_folder()
     if shared is None:
-        raise LookupError("EARSHOT_SHARED does not name the folder with ESC-10")
+        raise LeftOutError("EARSHOT_SHARED does not name the folder with ESC-10")
     paths = sorted((shared / "esc10").rglob("*.ogg"))
     clips = Clips(
         [read_clip(path).waveform for path in paths],

@@ -5,6 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 
+class LeftOutError(Exception):
+    """A benchmark cannot run here, for want of data, weights or a package. What else it raises is a failure."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One line of the table.

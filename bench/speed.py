@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from bench.clips import short_clips
-from bench.result import Result
+from bench.result import LeftOutError, Result
 from bench.weights import random_int8_file, random_vggish, weights_folder
 
 CLIPS = 120
@@ -150,7 +150,7 @@ def measure(case: str, folder: str) -> None:
     files = {form: sorted(Path(folder, form).iterdir()) for form in FORMATS}
     try:
         measured = _measure_ours(name, files, cores, begin) if kind == "ours" else _measure_peer(name, files, begin)
-    except LookupError as error:
+    except LeftOutError as error:
         print(f"bench: {case} left out: {error.args[0]}", file=sys.stderr)
         measured = None
     print(json.dumps(measured))
@@ -209,7 +209,7 @@ def _encoder(name: str, *, plain: bool = False) -> Any:
     try:
         return load_encoder(name, EncoderSettings(weights_dir=weights_folder()))
     except WeightsError as error:
-        raise LookupError(str(error)) from error
+        raise LeftOutError(str(error)) from error
 
 
 def _embed(encoder: Any, paths: Sequence[Path], workers: int, times: int = 1) -> None:

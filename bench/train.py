@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.result import Result, best_in_turn
+from bench.result import LeftOutError, Result, best_in_turn
 from classifiers.heads import TrainingData
 from classifiers.networks.attention import fit_core
 from classifiers.networks.attention_graph import build_graph
@@ -77,10 +77,10 @@ def _peak_anonymous_mb(work: Callable[[Callable[[int, int], None]], None]) -> tu
 
 
 def _anonymous_mb() -> float:
-    """RssAnon of this process; raises LookupError where the system does not tell it."""
+    """RssAnon of this process; raises LeftOutError where the system does not tell it."""
     status = Path("/proc/self/status")
     if not status.is_file():
-        raise LookupError("this system does not say how much memory is anonymous")
+        raise LeftOutError("this system does not say how much memory is anonymous")
     line = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024 / 1e6
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.clips import shared_folder
+from bench.result import LeftOutError
 
 if TYPE_CHECKING:
     from embeddings.encoding.vggish_model import Weights
@@ -21,11 +22,11 @@ def weights_folder() -> Path | None:
 
 
 def yamnet_folder() -> Path | None:
-    """Where YAMNet's weights are, None for the cache; raises LookupError without them."""
+    """Where YAMNet's weights are, None for the cache; raises LeftOutError without them."""
     from embeddings.weights import look_up
 
     if not look_up("yamnet.h5", folder := weights_folder()):
-        raise LookupError("yamnet.h5 is not here; fetch it: earshot weights fetch yamnet.h5")
+        raise LeftOutError("yamnet.h5 is not here; fetch it: earshot weights fetch yamnet.h5")
     return folder
 
 

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import rfft
+from scipy.sparse import csr_array
 
 from ingest.audio.clip import Waveform
 
@@ -28,7 +29,7 @@ PATCH_SAMPLES = WINDOW + (PATCH_FRAMES - 1) * HOP
 """15,600: what one patch needs. Shorter waveforms are padded to it."""
 FRAMES_PER_S = SAMPLE_RATE / HOP
 
-_BLOCK_FRAMES = 128  # keeps FFT input and output in the second-level cache, and memory constant
+_BLOCK_FRAMES = 64  # keeps FFT input and output in the second-level cache, and memory constant
 
 LogMel = npt.NDArray[np.float32]
 Patches = npt.NDArray[np.float32]
@@ -53,7 +54,7 @@ def log_mel(waveform: Waveform, *, log_offset: float) -> LogMel:
         block = frames[start : start + _BLOCK_FRAMES]
         np.multiply(block, hann, out=padded[: len(block), :WINDOW])
         magnitude = np.abs(rfft(padded[: len(block)])[:, bins])
-        np.matmul(magnitude, mel, out=out[start : start + len(block)])
+        out[start : start + len(block)] = (mel @ magnitude.T).T
     out += np.float32(log_offset)
     return np.log(out, out=out)
 
@@ -99,8 +100,12 @@ def _hann() -> Waveform:
 
 
 @cache
-def _mel_matrix() -> tuple[slice, LogMel]:
-    """The FFT bins that some band uses, and the weights float32 [those bins, 64] of triangles in mel."""
+def _mel_matrix() -> tuple[slice, csr_array]:
+    """The FFT bins that some band uses, and the weights float32 [64, those bins] of triangles in mel.
+
+    Sparse, for a bin is in two bands at most; and because a frame then comes to the same bits whatever stands beside
+    it: BLAS sums in another order for the last rows of a matrix, on some processors.
+    """
     centre = mel(np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT)[:, None]
     edges = np.linspace(mel(LOW_HZ), mel(HIGH_HZ), BANDS + 2)
     rising = (centre - edges[:-2]) / np.diff(edges)[:-1]
@@ -108,4 +113,4 @@ def _mel_matrix() -> tuple[slice, LogMel]:
     weights = np.maximum(0.0, np.minimum(rising, falling))
     used = np.flatnonzero(weights.any(axis=1))
     bins = slice(int(used[0]), int(used[-1]) + 1)
-    return bins, weights[bins].astype(np.float32)
+    return bins, csr_array(weights[bins].T.astype(np.float32))

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers.front_end import log_mel_patches, read_resampy
+from bench.result import LeftOutError
 from bench.weights import random_vggish_weights
 
 
 def load() -> Callable[[Path], Any]:
-    """Raises LookupError without torch."""
+    """Raises LeftOutError without torch."""
     try:
         import torch
     except ImportError as error:
-        raise LookupError("torch is not here; pip install torch") from error
+        raise LeftOutError("torch is not here; pip install torch") from error
     from embeddings.encoding.vggish_model import POOLED
 
     torch.set_num_threads(1)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from bench.peers.front_end import BANDS, FFT, HOP, PATCH, RATE, WINDOW, read_resampy, read_soxr
+from bench.result import LeftOutError
 from bench.weights import weights_folder
 
 
 def load() -> Callable[[Path], Any]:
-    """Resampled by resampy, as in the tutorials that came first. Raises LookupError without YAMNet's weights."""
+    """Resampled by resampy, as in the tutorials that came first. Raises LeftOutError without YAMNet's weights."""
     model = _saved_model()
     return lambda path: model(read_resampy(path).astype(np.float32))[1].numpy()
 
@@ -36,7 +37,7 @@ def _saved_model() -> Any:
 
     weights = look_up("yamnet.h5", weights_folder())
     if not weights:
-        raise LookupError("yamnet.h5 is not here; fetch it: earshot weights fetch yamnet.h5")
+        raise LeftOutError("yamnet.h5 is not here; fetch it: earshot weights fetch yamnet.h5")
     path = weights.path
     mel = tf.signal.linear_to_mel_weight_matrix(BANDS, FFT // 2 + 1, RATE, 125.0, 7500.0)
 

@@ -58,6 +58,16 @@ def test_counts_follow_from_the_length(samples: int, hop: int) -> None:
     assert log_mel_patches(waveform, log_offset=0.01, hop_frames=hop).shape == (expected, PATCH_FRAMES, BANDS)
 
 
+def test_a_frame_is_the_same_to_the_last_bit_whatever_stands_beside_it() -> None:
+    """Live windows share patches, and embedding cuts files into windows: both rest on this, on every processor."""
+    waveform = np.random.default_rng(5).normal(0, 0.1, 8 * RATE).astype(np.float32)
+    whole = log_mel(waveform, log_offset=0.001)
+    for first in (0, 1, 37, 63, 128, 500):
+        for n in (1, 5, 50, 63, 64, 65, 127, 130, 290):
+            part = log_mel(waveform[first * HOP : (first + n - 1) * HOP + 400], log_offset=0.001)
+            np.testing.assert_array_equal(part, whole[first : first + n])
+
+
 def test_ten_seconds() -> None:
     spectrogram = log_mel(tone(440, 10.0), log_offset=0.01)
     assert len(spectrogram) == 998
