@@ -4,6 +4,7 @@ Full patches of 0.96 s without overlap: 10.000 s gives exactly 10. The first den
 every call (50 MB in int8), so patches of several waveforms go through in one batch.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,12 @@ from embeddings.logmel import FRAMES_PER_S, VGGISH_OFFSET, Patches, log_mel_patc
 from embeddings.pca import Pca, load_pca
 from embeddings.runtimes.gpu import CPU_BATCH, require_bfloat16, vggish_batch
 from embeddings.runtimes.litert import LiteRtModel, converted_model
+from embeddings.runtimes.processor import has_bfloat16
 from embeddings.runtimes.tf import seen_gpus
 from embeddings.weights import find_weights
 from ingest.audio.clip import Waveform
+
+log = logging.getLogger("earshot.vggish")
 
 CHECKPOINT_NAME = "vggish_model.ckpt"
 PCA_NAME = "vggish_pca_params.npz"
@@ -82,6 +86,8 @@ def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
     weights, gpus = read_checkpoint(checkpoint), seen_gpus()
     if precision == "bfloat16":
         require_bfloat16(gpus)
+        if not (gpus or has_bfloat16()):
+            log.warning("--precision bfloat16: this processor has none; float32 is quicker here, and int8 quickest")
     if not gpus:  # theirs is cuDNN's to choose
         weights = quick(weights)
     graph = VggishGraph(weights, precision=precision, threads=settings.threads)

@@ -1,4 +1,5 @@
-"""What is chosen where TensorFlow sees a GPU, with a stand-in for TensorFlow: none was at hand to run it on."""
+"""What is chosen where TensorFlow sees a GPU, with a stand-in for TensorFlow: none was at hand to run it on; and for
+processors with and without bfloat16."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from embeddings.encoders import ENCODERS, EncoderSettings
 from embeddings.encoding import vggish
 from embeddings.runtimes import tf
 from embeddings.runtimes.gpu import CPU_BATCH, GPU_BATCH, Gpu, prepare, require_bfloat16, vggish_batch
+from embeddings.runtimes.processor import has_bfloat16
 from ingest.errors import UsageError
 
 
@@ -75,20 +77,48 @@ def test_bfloat16_is_refused_where_the_gpu_has_none() -> None:
         require_bfloat16([Gpu("old", (7, 5))])
 
 
+@pytest.mark.parametrize("has_it", [True, False])
 @pytest.mark.parametrize("devices", [{}, {"0": (8, 0)}])
-def test_products_that_may_be_rounded_are_on_a_gpu_too(
-    devices: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+def test_products_are_rounded_where_that_is_quicker(
+    devices: dict[str, tuple[int, int]], has_it: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensorflow = FakeTensorFlow(devices)
     gpus = prepare(tensorflow)
     exact = tensorflow.tf32
     monkeypatch.setattr(tf, "import_tensorflow", lambda: tensorflow)
     monkeypatch.setattr(tf, "seen_gpus", lambda: gpus)
+    monkeypatch.setattr(tf, "has_bfloat16", lambda: has_it)
+    option, rounds = "auto_mixed_precision_onednn_bfloat16", bool(devices) or has_it
     with tf.bfloat16_products():
-        assert tensorflow.tf32
-        assert tensorflow.options == {"auto_mixed_precision_onednn_bfloat16": True}
+        assert tensorflow.tf32 == (rounds or exact)
+        assert tensorflow.options.get(option, False) == rounds
     assert tensorflow.tf32 == exact
-    assert tensorflow.options == {"auto_mixed_precision_onednn_bfloat16": False}
+    assert not tensorflow.options.get(option)
+
+
+@pytest.mark.parametrize(
+    ("flags", "has_it"), [("fpu avx2 fma", False), ("fpu avx512f avx512_bf16 amx_tile", True), ("fpu amx_bf16", True)]
+)
+def test_a_processors_flags_tell_of_bfloat16(flags: str, has_it: bool, tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(
+        f"processor\t: 0\nmodel name\t: avx512_bf16 in name only\nflags\t\t: {flags}\n\nprocessor\t: 1\n"
+    )
+    assert has_bfloat16(cpuinfo) == has_it
+    assert not has_bfloat16(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_bfloat16_that_gains_nothing_is_said(
+    has_it: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(vggish, "seen_gpus", lambda: ())
+    monkeypatch.setattr(vggish, "has_bfloat16", lambda: has_it)
+    monkeypatch.setattr(vggish, "find_weights", lambda name, folder: (Path(name), "0" * 64))
+    monkeypatch.setattr(vggish, "read_checkpoint", lambda path: {})
+    monkeypatch.setattr(vggish, "VggishGraph", lambda weights, **how: None)
+    vggish.load(ENCODERS["vggish"], EncoderSettings(precision="bfloat16"))
+    assert bool(caplog.messages) == (not has_it)
 
 
 @pytest.mark.parametrize("gpus", [(), (Gpu("NVIDIA Test", (9, 0)),)])
