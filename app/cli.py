@@ -5,16 +5,14 @@ import importlib
 import io
 import json
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
 
+from app.signals import heeding_signals
 from ingest.errors import EarshotError
 
 COMMANDS = {
@@ -80,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = [arg for arg in options if arg != "--debug"] + argv[len(options) :]
     terminated: list[int] = []
     try:
-        with _heeding_signals(terminated):
+        with heeding_signals(terminated):
             result = _run(argv)
         sys.exit(result or 0)
     except click.ClickException as error:
@@ -135,37 +133,6 @@ def end_with_failures(failed: int, of: int, what: str) -> None:
         raise click.exceptions.Exit(EarshotError.exit_code)
     if failed:
         raise EarshotError(f"{failed} of {of:,} files could not be {what}; each is named above")
-
-
-class _Ended(KeyboardInterrupt):
-    """A type of our own, because of CPython: a plain KeyboardInterrupt that passes through `exec` of a string (named
-    tuples and dataclasses are made so) makes `python -m` die of SIGINT at its end, whatever was caught meanwhile."""
-
-
-@contextmanager
-def _heeding_signals(terminated: list[int]) -> Iterator[None]:
-    """SIGTERM is taken for Ctrl-C, so that whatever ends well by the one ends well by the other; `terminated` gets the
-    signal. Servers set handlers of their own. Only the main thread may set any."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise _Ended
-
-    def end(number: int, frame: FrameType | None) -> None:
-        terminated.append(number)
-        of_ctrl_c = signal.getsignal(signal.SIGINT)  # a shell that starts a job in the background has it ignored
-        (of_ctrl_c if callable(of_ctrl_c) else interrupt)(number, frame)
-
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _leave(message: str, code: int, debug: bool, **_: Any) -> None:

@@ -30,6 +30,30 @@ with patch.object(cli, "earshot", sleep):
     cli.main(sys.argv[2:])
 """
 
+DEAF = """
+import os, sys, time, weakref
+from unittest.mock import patch
+import click
+from app import cli
+number, where = int(sys.argv[1]), sys.argv[2]
+def send(_=None):
+    os.kill(os.getpid(), number)
+    for _ in range(100):  # a handler runs between two steps of Python's
+        pass
+class Thing:
+    def __del__(self):
+        if where == "__del__":
+            send()
+@click.command()
+def sleep():
+    thing = Thing()
+    ref = weakref.ref(thing, send) if where == "weakref" else None
+    del thing
+    print("went on", flush=True)
+    time.sleep(100)
+with patch.object(cli, "earshot", sleep):
+    cli.main([])
+"""
 
 GOES_ON = "nothing half-done is left, run the same command again to go on where it stopped"
 ANEW = "nothing half-done is left, run the same command again to do it anew"
@@ -55,6 +79,17 @@ def test_a_signal_is_one_line_and_an_exit_code(  # noqa: PLR0917 - pytest passes
     process.send_signal(number)
     out, said = process.communicate(timeout=60)
     assert (process.returncode, out, said.strip()) == (code, "tidied up\n", f"earshot: {message}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("where", ["__del__", "weakref"])
+def test_a_signal_is_not_lost_where_python_ignores_what_is_raised(where: str, number: int, code: int) -> None:
+    """Importing has such places: a SIGTERM was lost in one, and the command went on to its end."""
+    command = [sys.executable, "-c", DEAF, str(int(number)), where]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (code, "went on\n"), done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.endswith(ANEW)
 
 
 def test_a_clock_that_is_set_in_the_middle_of_an_ingest_moves_no_due_time(monkeypatch: pytest.MonkeyPatch) -> None:
