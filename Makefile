@@ -28,7 +28,8 @@ demo: setup     ## the whole pipeline on synthetic city sounds, ends with a repo
 # The tests start some hundred processes: with what Python compiled once kept, they take a quarter less.
 test test-quick: export PYTHONDONTWRITEBYTECODE =
 test: test-quick  ## every test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not alone" -n logical --dist worksteal
+	$(BIN)/python -m pytest -m alone
 
 test-quick: setup  ## the tests that take no time, under two minutes
 	$(BIN)/python -m pytest -m "not slow" -n logical --dist worksteal

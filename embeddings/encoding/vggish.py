@@ -87,7 +87,7 @@ def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
     if precision == "bfloat16":
         require_bfloat16(gpus)
         if not (gpus or has_bfloat16()):
-            log.warning("--precision bfloat16: this processor has none; float32 is quicker here, and int8 quickest")
+            log.warning("--precision bfloat16: this processor has none, so float32 is quicker and exact; leave it out")
     if not gpus:  # theirs is cuDNN's to choose
         weights = quick(weights)
     graph = VggishGraph(weights, precision=precision, threads=settings.threads)

@@ -12,7 +12,7 @@ import soundfile
 from tests.app.api.conftest import ROOT, Server, TrainedModel, start
 from tests.app.api.test_crowd import command
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 CLIENT = ROOT / "docs" / "client"
 
 

@@ -34,6 +34,7 @@ def resident_mb() -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(not STATM.exists(), reason="needs /proc")
 def test_an_hour_at_twenty_times_real_time() -> None:
     engine = make_engine()

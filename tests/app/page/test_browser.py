@@ -26,7 +26,7 @@ if WHY_NOT := why_not():
 
 from playwright.sync_api import Page, Playwright, expect, sync_playwright
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 expect.set_options(timeout=PATIENCE_MS)
 
 FIFTEEN_SECONDS = 6
