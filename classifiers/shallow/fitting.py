@@ -3,12 +3,13 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from classifiers.heads import TrainingData
 from classifiers.protocol import grouped_folds, sources_of_classes
@@ -24,6 +25,9 @@ REFUSALS = {
     "the classes, or use --head attention",
 }
 """Words of scikit-learn's for data that a machine cannot learn from -> ours."""
+THREADS_FROM = 1_000_000_000
+"""Rows x features x classes from which the threads of BLAS gain more than they cost. An optimiser asks for thousands of
+products, and where another process has the second core, each waits for it: with 400 rows, seven times as long."""
 Folds = npt.NDArray[np.intp]
 
 
@@ -47,12 +51,13 @@ def fit_machines(problem: Problem, parameters: Parameters, x: Floats, folds: Fol
         return make_estimator(family, parameters, problem.seed)
 
     try:
-        if problem.native:
-            y = targets.argmax(axis=1) if data.mode == "single" else targets
-            return [new().fit(x, y)]
-        if folds is not None:
-            return [calibrated(new(), x, target, folds) for target in data.targets.T]
-        return [new().fit(x, target) for target in targets.T]
+        with _threads_that_pay(x.size * targets.shape[1]):
+            if problem.native:
+                y = targets.argmax(axis=1) if data.mode == "single" else targets
+                return [new().fit(x, y)]
+            if folds is not None:
+                return [calibrated(new(), x, target, folds) for target in data.targets.T]
+            return [new().fit(x, target) for target in targets.T]
     except ValueError as error:
         reason = next((reason for words, reason in REFUSALS.items() if words in str(error)), None)
         if reason is None:
@@ -99,6 +104,15 @@ def calibrated(estimator: Any, x: Floats, target: npt.NDArray[np.float32], folds
     machine = CalibratedClassifierCV(estimator, method="sigmoid", cv=splits_of(folds), ensemble=False)
     machine.fit(x, target.astype(np.int64))
     return machine.set_params(cv=None)  # the splits are row numbers: no use to whoever loads it
+
+
+@contextmanager
+def _threads_that_pay(products: int) -> Iterator[None]:
+    """One thread in BLAS for a small fit."""
+    import scipy.linalg  # noqa: F401 - it has a BLAS beside NumPy's, and only what is loaded can be limited
+
+    with threadpool_limits(1, "blas") if products < THREADS_FROM else nullcontext():
+        yield
 
 
 @contextmanager

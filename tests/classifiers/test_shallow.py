@@ -9,9 +9,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from classifiers.heads import HEADS, FittedHead, TrainingData, fit_head, load_head
-from classifiers.shallow import choosing, svc
+from classifiers.shallow import choosing, fitting, svc
 from classifiers.shallow.families import FAMILIES
 from classifiers.shallow.light import trees_score
 from classifiers.shallow.machines import FittedMachines
@@ -207,6 +208,27 @@ def test_a_large_problem_is_searched_in_part_and_learnt_whole(monkeypatch: pytes
     scores = head.predict(unseen.vectors, unseen.mask).scores
     assert scores.shape == (60, 3)
     assert (scores.argmax(axis=1) == unseen.targets.argmax(axis=1)).mean() > 0.9
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_small_fit_waits_for_no_other_thread(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    class Machine:
+        def fit(self, x: np.ndarray, y: np.ndarray) -> "Machine":
+            seen.extend(threads())
+            return self
+
+    seen: list[int] = []
+    monkeypatch.setattr(fitting, "make_estimator", lambda *_: Machine())
+    monkeypatch.setattr(fitting, "THREADS_FROM", 0 if large else 10**9)
+    data = make_data()
+    with threadpool_limits(2, "blas"):
+        fitting.fit_machines(fitting.Problem("logistic", FAMILIES["logistic"], data, True, 0), {}, np.ones((60, 3)))
+        before = threads()
+    assert len(seen) >= 2  # NumPy's and SciPy's
+    assert seen == (before if large else [1] * len(seen))
 
 
 def test_vectors_too_large_for_it_unscaled_are_named() -> None:
