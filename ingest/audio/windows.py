@@ -79,7 +79,7 @@ def _here(path: AudioPath) -> Iterator[Path]:
     except FileNotFoundError as error:
         raise MissingAudioError(str(path), "there is no such object", "check the address") from error
     except OSError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
         raise UnreadableAudioError(str(path), f"cannot be read ({reason})", "check the keys and the network") from error
 
 

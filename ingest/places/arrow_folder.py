@@ -2,10 +2,11 @@
 
 There are no folders there, only names that begin alike; an object is there whole once it has been written to its end.
 So files are made here and sent when they are finished. Keys to the store are what Arrow finds in the environment, or
-in the address; the address is never shown with them.
+in the address; the address is never shown with them. What the store refuses is an OSError that names the place.
 """
 
 import posixpath
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,10 +15,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from ingest.errors import UsageError
 from ingest.places.object_lock import held
+
+_BLOCK_BYTES = 1 << 22
+_GOOGLE = ("gs", "gcs")
+_GOOGLE_PATIENCE_S = 30
+"""Google's client tries for a quarter of an hour before it says that a store is out of reach, and hears no Ctrl-C
+meanwhile; the one for S3 tries for a few seconds."""
+_GOOGLE_STATUS = re.compile(
+    r"google::cloud::Status\(\w+: (?:[^,]+, with a last message of )?(.*?)(?: error_info=.*)?\)(?:\. Detail: .*)?$"
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,14 +70,12 @@ class ArrowFolder:
     def exists(self) -> bool:
         from pyarrow import fs
 
-        filesystem, path = self._open()
-        return filesystem.get_file_info(path).type == fs.FileType.Directory
+        return self._info().type == fs.FileType.Directory
 
     def make(self) -> None:
         from pyarrow import fs
 
-        filesystem, path = self._open()
-        if filesystem.get_file_info(path).type == fs.FileType.File:
+        if self._info().type == fs.FileType.File:
             raise UsageError(f"{self}: a store is a folder, and this is a file; name another place")
 
     def names(self, prefix: str = "") -> list[str]:
@@ -77,16 +85,15 @@ class ArrowFolder:
     def has(self, name: str) -> bool:
         from pyarrow import fs
 
-        filesystem, path = self._open()
-        return filesystem.get_file_info(f"{path}/{name}").type == fs.FileType.File
+        return self._info(name).type == fs.FileType.File
 
     def read(self, name: str) -> bytes:
-        with self.source(name) as file:
-            return bytes(file.read())
+        return b"".join(self.file(name)._blocks())
 
     def source(self, name: str) -> Any:
         filesystem, path = self._open()
-        return filesystem.open_input_file(f"{path}/{name}")
+        with _naming(self.at(name)):
+            return filesystem.open_input_file(f"{path}/{name}")
 
     def local(self, name: str) -> AbstractContextManager[Path]:
         return self.file(name).local()
@@ -98,10 +105,10 @@ class ArrowFolder:
             made = Path(scratch, "made")
             yield made
             # Arrow would close, and so publish, half an object if making and sending were one.
-            with made.open("rb") as data:
+            with made.open("rb") as data, _naming(self.at(name)):
                 out = filesystem.open_output_stream(f"{path}/{name}")
                 try:
-                    shutil.copyfileobj(data, out, 1 << 22)
+                    shutil.copyfileobj(data, out, _BLOCK_BYTES)
                     out.close()
                 except BaseException:  # Ctrl-C too; there is no way to let go of what was sent but to close it
                     with suppress(OSError):
@@ -112,7 +119,7 @@ class ArrowFolder:
 
     def delete(self, name: str) -> None:
         filesystem, path = self._open()
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), _naming(self.at(name)):
             filesystem.delete_file(f"{path}/{name}")
 
     def lock(self) -> AbstractContextManager[None]:
@@ -133,17 +140,22 @@ class ArrowFolder:
 
     def modified_at(self, name: str) -> float | None:
         """When a file was last written, in seconds since 1970 by the store's clock; None where there is none."""
-        filesystem, path = self._open()
-        mtime = filesystem.get_file_info(f"{path}/{name}").mtime
+        mtime = self._info(name).mtime
         return mtime.timestamp() if mtime else None
 
     def _listed(self, *, recursive: bool) -> Iterator[Any]:
         from pyarrow import fs
 
         filesystem, path = self._open()
-        for info in filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive)):
-            if info.type == fs.FileType.File:
-                yield info
+        with _naming(str(self)):
+            found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
+        return (info for info in found if info.type == fs.FileType.File)
+
+    def _info(self, name: str = "") -> Any:
+        """Of a file, or of the folder itself."""
+        filesystem, path = self._open()
+        with _naming(self.at(name) if name else str(self)):
+            return filesystem.get_file_info(f"{path}/{name}" if name else path)
 
     def _open(self) -> tuple[Any, str]:
         return _connect(self.address, str(self))
@@ -168,15 +180,20 @@ class ArrowFile:
         Raises:
             OSError: it is not there, or cannot be read.
         """
-        filesystem, path = self.folder._open()
         with tempfile.TemporaryDirectory(prefix="earshot-") as scratch:
             copy = Path(scratch, f"copy{posixpath.splitext(self.name)[1]}")
-            with (
-                filesystem.open_input_stream(posixpath.normpath(posixpath.join(path, self.name))) as data,
-                copy.open("wb") as file,
-            ):
-                shutil.copyfileobj(data, file, 1 << 22)
+            with copy.open("wb") as file:
+                file.writelines(self._blocks())
             yield copy
+
+    def _blocks(self) -> Iterator[bytes]:
+        filesystem, path = self.folder._open()
+        with (
+            _naming(str(self)),
+            filesystem.open_input_stream(posixpath.normpath(posixpath.join(path, self.name))) as data,
+        ):
+            while block := data.read(_BLOCK_BYTES):
+                yield block
 
 
 @lru_cache(maxsize=32)
@@ -190,12 +207,45 @@ def _connect(address: str, shown: str) -> tuple[Any, str]:
     from pyarrow import fs
 
     try:
-        filesystem, path = fs.FileSystem.from_uri(address)
+        filesystem, path = fs.FileSystem.from_uri(_with_patience(address))
     except (pa.ArrowInvalid, ValueError) as error:
-        reason = str(error).splitlines()[0].replace(address, shown)
+        reason = str(error).splitlines()[0].replace(_with_patience(address), shown)
         raise UsageError(
-            f"{shown}: is no address that Arrow takes ({reason}); for example s3://bucket/folder?region=eu-north-1"
+            f"{shown}: is no address that Arrow takes ({reason}); for example gs://bucket/folder, or "
+            "s3://bucket/folder?region=eu-north-1"
         ) from None  # Arrow's own error repeats the keys
     if not path.strip("/"):
         raise UsageError(f"{shown}: names no folder; for example s3://bucket/folder")
     return filesystem, path.rstrip("/")
+
+
+def _with_patience(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in _GOOGLE or "retry_limit_seconds" in parse_qs(parts.query):
+        return address
+    return f"{address}{'&' if parts.query else '?'}retry_limit_seconds={_GOOGLE_PATIENCE_S}"
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Arrow's errors of a store name no place, or an inner part of it, and of Google's not all are OSErrors.
+
+    Raises:
+        OSError: of the kind that Arrow raised, FileNotFoundError among them.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{place}: there is no such object, or no such bucket") from error
+    except (OSError, pa.ArrowException) as error:
+        kind = type(error) if isinstance(error, OSError) else OSError
+        raise kind(f"{place}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, without what Google's client tells of itself."""
+    told = (str(error).splitlines() or [type(error).__name__])[0]
+    found = _GOOGLE_STATUS.search(told)
+    return found[1] if found else told

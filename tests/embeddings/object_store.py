@@ -1,12 +1,14 @@
-"""A local S3 server, and the addresses of folders in it."""
+"""Local servers of S3 and of Google Cloud Storage, and the addresses of folders in them."""
 
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from urllib.parse import quote
+from contextlib import contextmanager, nullcontext
+from urllib.parse import quote, urlsplit
 
 import pytest
+
+from tests.embeddings import gcs_server
 
 Address = Callable[[str], str]
 """From the name of a folder to its address."""
@@ -33,3 +35,18 @@ def s3_server() -> Iterator[Address]:
         yield lambda name: f"s3://key:secret@{bucket}/{name}?{options}"
     finally:
         server.stop()
+
+
+@contextmanager
+def gs_server() -> Iterator[Address]:
+    """Ours, or the one that STORAGE_EMULATOR_HOST names (`http://127.0.0.1:4443`), as Google's own clients take it."""
+    from pyarrow import fs
+
+    elsewhere = urlsplit(os.environ.get("STORAGE_EMULATOR_HOST", "")).netloc
+    with nullcontext(elsewhere) if elsewhere else gcs_server.serving() as host:
+        bucket = f"bucket{secrets.token_hex(4)}"
+        options = f"scheme=http&endpoint_override={quote(host, safe='')}"
+        fs.FileSystem.from_uri(f"gs://anonymous@{bucket}?{options}&project_id=tests")[0].create_dir(
+            bucket, recursive=False
+        )
+        yield lambda name: f"gs://anonymous@{bucket}/{name}?{options}"

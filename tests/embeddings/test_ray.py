@@ -1,7 +1,8 @@
 """Embedding on a Ray cluster: the very parts of a local run, whatever becomes of the nodes."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ingest.engines.engine import EngineSettings
 from ingest.engines.opening import open_engine
 from ingest.errors import SpecMismatchError
 from tests.embeddings.fakes import StatisticsEncoder, read_wav, write_sound, write_sounds
-from tests.embeddings.object_store import s3_server
+from tests.embeddings.object_store import Address, gs_server, s3_server
 from tests.embeddings.test_embed import failures_of, parts_of, rows_of, run
 from tests.ray_here import ray_cluster
 
@@ -97,11 +98,12 @@ def test_a_node_killed_in_the_middle_costs_nothing_but_time(
     assert stats == sorted(path.name for path in (tmp_path / "local").glob("part-audio-*.json"))
 
 
-def test_a_store_in_s3_is_written_by_the_workers_themselves(
-    cluster: Any, items: list[AudioItem], tmp_path: Path
+@pytest.mark.parametrize("server", [s3_server, gs_server])
+def test_a_store_elsewhere_is_written_by_the_workers_themselves(
+    server: Callable[[], AbstractContextManager[Address]], cluster: Any, items: list[AudioItem], tmp_path: Path
 ) -> None:
     run(items, tmp_path / "local", shard_items=3)
-    with s3_server() as address:
+    with server() as address:
         summary = embed_with_ray(items, address("emb"), workers=2)
         store = EmbeddingStore.open(address("emb"))
         assert {part: store.folder.read(part) for part in store.parts()} == parts_of(tmp_path / "local")
