@@ -44,11 +44,11 @@ def _what_it_does(session: Session, folder: Path) -> str:
     old = (
         "Adds the clips to the sounds that this model learnt from"
         if teaching.old_store(bundle)
-        else ("Learns from the clips alone: the embeddings that this model learnt from are not here")
+        else "Learns from the clips alone, as the embeddings that this model learnt from are not here"
     )
     new = teaching.strangers(folder, bundle)
     left_out = f" Left out until --classes names them: {', '.join(new)}." if new else ""
-    return f"{old}, and makes a new model where Earshot runs; the old one stays.{left_out}"
+    return f"{old}. Makes a new model where Earshot runs; the old one stays.{left_out}"
 
 
 def _steady_candidates(session: Session) -> list[Candidate]:
