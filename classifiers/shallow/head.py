@@ -5,12 +5,13 @@ parameters are chosen by cross-validation grouped by source; the machine that is
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from classifiers.heads import HeadRow, Progress, Runtime, TrainingData, make_settings
 from classifiers.shallow.choosing import choose
@@ -23,6 +24,8 @@ from ingest.audioset.class_sets import Mode
 from ingest.errors import UsageError
 
 SEARCHES = ("random", "grid", "none")
+THREADS_FROM = 10_000_000
+"""Rows x classes x values of a vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     native = data.mode in family.native and not settings.one_vs_rest and (data.mode == "single" or classes > 1)
     problem = Problem(row.name, family, data, native, seed)
     folds = inner_folds(row.name, data, settings.folds, seed, needed=True) if family.calibrated else None
-    with quiet(), _refused(row.name):
+    with quiet(), _threads_for(data), _refused(row.name):
         poolings = tuple(POOLINGS) if settings.pooling == "auto" else (settings.pooling,)
         candidates = space.candidates(settings.search, settings.trials or space.trials, np.random.default_rng(seed))
         nothing = settings.search == "none" and len(poolings) == 1
@@ -71,6 +74,15 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     kept = Machines(settings.family, data.mode, chosen.pooling, native, transforms, machines, chosen.sharpness)
     record = {"pooling": chosen.pooling, **chosen.parameters, "inner_score": chosen.score}
     return FittedMachines(kept, {**asdict(settings), "chosen": record})
+
+
+@contextmanager
+def _threads_for(data: TrainingData) -> Iterator[None]:
+    """One thread for few rows: their products are so small that BLAS's and OpenMP's threads would only wait for each
+    other, where other work goes on beside for ten times as long as the work takes."""
+    few = data.targets.size * data.vectors.shape[-1] < THREADS_FROM
+    with threadpool_limits(1) if few else nullcontext():
+        yield
 
 
 @contextmanager
