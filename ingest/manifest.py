@@ -18,6 +18,7 @@ A path is relative to the manifest's folder when the audio lies in that folder o
 import math
 import os
 import posixpath
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def read_items(path: Path | ArrowFolder) -> list[AudioItem]:
             of (what is finished), a folder of audio (then without labels; key and source are the path in it), or one
             audio file. In an object store: a folder that holds a manifest, or one of audio.
     Raises:
-        UsageError: there is nothing at `path`, or no audio in it.
+        UsageError: there is nothing at `path`, or no audio in it, or it is a CSV file.
         FormatError: the manifest is damaged, or names a key twice.
     """
     if isinstance(path, ArrowFolder):
@@ -93,6 +94,11 @@ def read_items(path: Path | ArrowFolder) -> list[AudioItem]:
         return items
     if not path.exists():
         raise UsageError(f"{path}: there is no such file or folder; check the path")
+    if path.suffix.lower() == ".csv":
+        raise UsageError(
+            f"{path}: is a table and no audio; `earshot ingest folder {shlex.quote(str(path.parent))} --layout csv "
+            "--out DIR` makes a manifest of it, and `earshot embed DIR` takes that"
+        )
     return _read_manifest(path) if path.suffix == ".parquet" else [_unlabelled(path, path.name)]
 
 

@@ -322,6 +322,11 @@ def test_no_layout_fits_unlabelled_audio(tmp_path):
     touch(tmp_path, "a.wav")
     with pytest.raises(UsageError, match="none of the known layouts"):
         choose_dataset(tmp_path)
+    with pytest.raises(UsageError, match=r"a\.wav: must be a folder of audio, and is a file; name the folder"):
+        choose_dataset(tmp_path / "a.wav")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty: holds no audio; name a folder that does"):
+        choose_dataset(tmp_path / "empty")
 
 
 def test_unknown_names_are_the_users_mistake(tmp_path):

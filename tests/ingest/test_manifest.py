@@ -142,6 +142,12 @@ def test_nothing_there_is_the_users_mistake(tmp_path):
         read_items(tmp_path)
 
 
+def test_a_table_is_not_taken_for_a_sound(tmp_path):
+    (tmp_path / "list.csv").write_text("path,labels\na.wav,Dog\n")
+    with pytest.raises(UsageError, match=r"is a table and no audio; `earshot ingest folder \S+ --layout csv"):
+        read_items(tmp_path / "list.csv")
+
+
 def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path):
     with pytest.raises(UsageError, match=r"is not UTF-8.*rename it") as caught:
         write_manifest(tmp_path, [item(tmp_path / "caf\udce9.wav")])
