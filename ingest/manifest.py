@@ -48,16 +48,31 @@ def audio_files(folder: Path) -> list[Path]:
 
     Links to folders are followed, as those to files are: a class may lie on another disk. One that leads
     back up is not.
+
+    Raises:
+        UsageError: a folder may not be read, so that a whole class might be missed without a word.
     """
     found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not (name.startswith(".") or _leads_up(Path(parent, name), folder))]
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
+        folders[:] = [
+            name
+            for name in folders
+            if not (name.startswith(".") or name == "lost+found" or _leads_up(Path(parent, name), folder))
+        ]
         found += [
             Path(parent, name)
             for name in names
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - speed
         ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise UsageError(
+            f"{error.filename}: this folder may not be read, so nobody knows what is in it; change its permissions, or "
+            "move it away"
+        ) from error
 
 
 def _leads_up(path: Path, top: Path) -> bool:
