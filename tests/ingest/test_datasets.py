@@ -324,6 +324,10 @@ def test_no_layout_fits_unlabelled_audio(tmp_path):
         choose_dataset(tmp_path)
     with pytest.raises(UsageError, match=r"a\.wav: must be a folder of audio, and is a file; name the folder"):
         choose_dataset(tmp_path / "a.wav")
+    with pytest.raises(UsageError, match=r"found no CSV file; make one, as UTF-8 text with commas"):
+        choose_dataset(tmp_path, "csv").items(tmp_path)
+    with pytest.raises(FormatError, match=r"cannot be read \(No such file or directory\); unpack"):
+        choose_dataset(tmp_path, "urbansound8k").items(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="empty: holds no audio; name a folder that does"):
         choose_dataset(tmp_path / "empty")
