@@ -79,7 +79,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
 @contextmanager
 def _threads_for(data: TrainingData) -> Iterator[None]:
     """One thread for few rows: their products are so small that BLAS's and OpenMP's threads would only wait for each
-    other, where other work goes on beside for ten times as long as the work takes."""
+    other: where other work goes on beside, for several times as long as their own work takes."""
     few = data.targets.size * data.vectors.shape[-1] < THREADS_FROM
     with threadpool_limits(1) if few else nullcontext():
         yield
