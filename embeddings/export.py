@@ -52,20 +52,22 @@ def export_tfrecord(store: EmbeddingStore, out: Path) -> Exported:
 
     video_id is the row's source (a YouTube id in AudioSet's case), or its key where several rows have the same source
     and start. Characters of XX that are not letters, digits, '-' or '_' become '_'. On a disk that takes 'aB' and
-    'ab' for one name, the records of both go to one file: what a reader of all files finds is the same.
+    'ab' for one name, the records of both go to one file: what a reader of all files finds is the same. A label of
+    one's own that is called as one of AudioSet's, in any letter case, is that one.
     """
-    from ingest.audioset.labels import load_labels
+    from ingest.audioset.labels import load_labels, mid_or_none
     from ingest.audioset.segments import Segment
     from ingest.audioset.tfrecord import DIM, SegmentFeatures, serialize_example, write_records
 
     _require_audioset_form(store.spec, DIM)
     table = store.load()
     known = set(load_labels().audioset)
+    mids = [tuple(dict.fromkeys(mid_or_none(label) or label for label in labels)) for labels in table.mids]
     ids = _video_ids(table)
 
     def record(row: int) -> bytes:
-        mids = tuple(mid for mid in table.mids[row] if mid in known)
-        segment = Segment(ids[row], float(table.start_s[row]), float(table.end_s[row]), mids)
+        labels = tuple(mid for mid in mids[row] if mid in known)
+        segment = Segment(ids[row], float(table.start_s[row]), float(table.end_s[row]), labels)
         return serialize_example(SegmentFeatures(segment, table.vectors[row][table.mask[row]]))
 
     files = 0
@@ -76,7 +78,7 @@ def export_tfrecord(store: EmbeddingStore, out: Path) -> Exported:
             with (folder / f"{name}.tfrecord").open("wb") as file:
                 write_records(file, map(record, rows))
             files += 1
-    foreign = Counter(mid for mids in table.mids for mid in mids if mid not in known)
+    foreign = Counter(mid for labels in mids for mid in labels if mid not in known)
     return Exported(len(table), files, dict(foreign.most_common()))
 
 

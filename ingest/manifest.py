@@ -18,6 +18,7 @@ A path is relative to the manifest's folder when the audio lies in that folder o
 import math
 import os
 import posixpath
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,31 @@ def audio_files(folder: Path) -> list[Path]:
 
     Links to folders are followed, as those to files are: a class may lie on another disk. One that leads
     back up is not.
+
+    Raises:
+        UsageError: a folder may not be read, so that a whole class might be missed without a word.
     """
     found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not (name.startswith(".") or _leads_up(Path(parent, name), folder))]
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
+        folders[:] = [
+            name
+            for name in folders
+            if not (name.startswith(".") or name == "lost+found" or _leads_up(Path(parent, name), folder))
+        ]
         found += [
             Path(parent, name)
             for name in names
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - speed
         ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise UsageError(
+            f"{error.filename}: this folder may not be read, so nobody knows what is in it; change its permissions, or "
+            "move it away"
+        ) from error
 
 
 def _leads_up(path: Path, top: Path) -> bool:
@@ -77,7 +93,7 @@ def read_items(path: Path | ArrowFolder) -> list[AudioItem]:
             of (what is finished), a folder of audio (then without labels; key and source are the path in it), or one
             audio file. In an object store: a folder that holds a manifest, or one of audio.
     Raises:
-        UsageError: there is nothing at `path`, or no audio in it.
+        UsageError: there is nothing at `path`, or no audio in it, or it is a CSV file.
         FormatError: the manifest is damaged, or names a key twice.
     """
     if isinstance(path, ArrowFolder):
@@ -93,6 +109,11 @@ def read_items(path: Path | ArrowFolder) -> list[AudioItem]:
         return items
     if not path.exists():
         raise UsageError(f"{path}: there is no such file or folder; check the path")
+    if path.suffix.lower() == ".csv":
+        raise UsageError(
+            f"{path}: is a table and no audio; `earshot ingest folder {shlex.quote(str(path.parent))} --layout csv "
+            "--out DIR` makes a manifest of it, and `earshot embed DIR` takes that"
+        )
     return _read_manifest(path) if path.suffix == ".parquet" else [_unlabelled(path, path.name)]
 
 

@@ -89,6 +89,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
         raise UsageError(f"--model: is for vggish-hub and yamnet-hub, not {encoder}; leave it out")
     if fit_pca and pca:
         raise UsageError("--fit-pca: fits a projection, and --pca names one; leave one of the two out")
+    if pca and not pca.is_file():
+        raise UsageError(f"--pca: there is no file {pca}; name the {PCA_FILE} of a store that was made with --fit-pca")
     where = start_engine(engine)
     items = _items(audio)
     embed_settings = _embed_settings(engine)
@@ -180,9 +182,9 @@ def _as_json(summary: "Summary", encoder: str, out: "Folder") -> dict[str, Any]:
 
 def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
     lines = [
-        f"{out}: {summary.embedded} of {summary.items} clips embedded with {encoder}, {summary.done_before} were there"
-        f": {summary.rows} new rows, {timedelta(seconds=round(summary.audio_s))} of audio in {summary.seconds:.1f} s, "
-        f"{summary.times_real_time:.0f} x real time"
+        f"{out}: {summary.embedded:,} of {summary.items:,} clips embedded with {encoder}, {summary.done_before:,} were "
+        f"there: {summary.rows:,} new rows, {timedelta(seconds=round(summary.audio_s))} of audio in "
+        f"{summary.seconds:.1f} s, {summary.times_real_time:.0f} x real time"
     ]
     if summary.failures:
         kinds = ", ".join(f"{count} {kind}" for kind, count in summary.failed.items())

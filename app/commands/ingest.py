@@ -151,7 +151,9 @@ def features(source: Path, out: Path, split: str | None, as_json: bool) -> None:
     from ingest.audioset.features import read_features
 
     damage: list[FormatError] = []
-    records = bar_type()(read_features(source, split, damage.append), desc="records", unit="", mininterval=1.0)
+    records = bar_type()(
+        read_features(source, split, damage.append), desc="records", unit="", mininterval=1.0, delay=1.0
+    )
     rows = store_features(records, out, f"features-{split or 'all'}")
     for error in damage[:_SHOWN_DAMAGE]:
         click.echo(f"left out: {error}", err=True)
@@ -163,4 +165,4 @@ def features(source: Path, out: Path, split: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"store": str(out), "rows": rows, "damage": list(map(str, damage)), "next": following}))
     else:
-        click.echo(f"{rows} rows in {out}, {len(damage)} records left out\nnext: {following}")
+        click.echo(f"{rows:,} rows in {out}, {len(damage):,} records left out\nnext: {following}")

@@ -119,10 +119,11 @@ def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
         rows += f" and {made['background']:,} of background"
     lines = [
         f"{out}: {info.head} head for {classes} class{'es' * (classes != 1)}, trained on {rows} "
-        f"({made['left_out_none']} left out with none of the classes, {made['left_out_several']} with several)"
+        f"({made['left_out_none']:,} left out with none of the classes, {made['left_out_several']:,} with several)"
     ]
     if made["left_out_classes"]:
-        lines.append(f"left out for having too few recordings (--min-sources): {made['left_out_classes']:,} classes")
+        rare = made["left_out_classes"]
+        lines.append(f"left out for having too few recordings (--min-sources): {rare:,} class{'es' * (rare != 1)}")
     if measured:
         lines += ["", f"Measured on {how_measured(info)}:", measured_text(measured)]
     else:

@@ -76,7 +76,8 @@ def verify_(names: tuple[str, ...], weights: Path | None, as_json: bool) -> None
 
     from embeddings.selfcheck import verify
 
-    checks = [check for file in _chosen(names) for check in verify(file.name, weights)]
+    by_file = {file.name: verify(file.name, weights) for file in _chosen(names)}
+    checks = [check for some in by_file.values() for check in some]
     failed = [check for check in checks if not check.ok]
     if as_json:
         click.echo(json.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}))
@@ -84,9 +85,10 @@ def verify_(names: tuple[str, ...], weights: Path | None, as_json: bool) -> None
         for check in checks:
             click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.what}: expected {check.expected}, got {check.seen}")
     if failed:
+        bad = [name for name, some in by_file.items() if not all(check.ok for check in some)]
         raise WeightsError(
             f"{len(failed)} of {len(checks)} checks failed, first {failed[0].what}; "
-            "bring the official file: earshot weights fetch NAME"
+            f"bring the official file{'s' * (len(bad) > 1)}: `earshot weights fetch {' '.join(bad)}`"
         )
 
 

@@ -91,7 +91,8 @@ class ShareBar:
         )
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._bar.leave = kind is None  # a line that says why stands better alone
         self._bar.close()
 
     def __call__(self, what: str, share: float) -> None:

@@ -99,13 +99,13 @@ def _columns(character: str) -> int:
 def rejection_lines(rejection: Rejection) -> str:
     """How background fares, in a few lines."""
     lines = (
-        f"  background ({rejection.n} rows): AUC {format_number(rejection.auc)}; with {rejection.keep:.0%} of the "
+        f"  background ({rejection.n:,} rows): AUC {format_number(rejection.auc)}; with {rejection.keep:.0%} of the "
         f"classes kept {rejection.accepted_at_keep:.0%} of it is taken for one of them; at the model's own working "
         f"point {rejection.kept:.0%} and {rejection.accepted:.0%}"
     )
     if 0 < rejection.n_unrelated < rejection.n:
         lines += (
-            f"\n  without relatives of the classes in the ontology ({rejection.n_unrelated} rows): "
+            f"\n  without relatives of the classes in the ontology ({rejection.n_unrelated:,} rows): "
             f"AUC {format_number(rejection.auc_unrelated)}, {rejection.accepted_unrelated:.0%} taken for one of them"
         )
     if most := most_taken(rejection):

@@ -150,8 +150,9 @@ class _Seed:
 
 
 def family_of(head: str) -> str:
-    """The family of a head: heads of one module learn in one way, with other settings."""
-    return HEADS[head].module.rpartition(".")[2]
+    """The family of a head: heads of one module learn in one way, with other settings; so do all shallow ones."""
+    *_, package, module = ["", *HEADS[head].module.split(".")]
+    return package if package == "shallow" else module
 
 
 def choose_heads(text: str, spec: EncoderSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -21,6 +21,8 @@ def choose_dataset(folder: Path, layout: str = AUTO) -> Dataset:
     Raises:
         UsageError: no such folder or layout, or none that fits.
     """
+    if folder.is_file():
+        raise UsageError(f"{folder}: must be a folder of audio, and is a file; name the folder that it is in")
     if not folder.is_dir():
         raise UsageError(f"{folder}: must be a folder of audio, and there is none; check the path")
     if layout != AUTO:
@@ -30,19 +32,16 @@ def choose_dataset(folder: Path, layout: str = AUTO) -> Dataset:
     for dataset in DATASETS.values():
         if dataset.detect(folder):
             return dataset
+    files, unread = audio_files(folder), csv_manifest.unread(folder)
+    if not (files or unread):
+        raise UsageError(f"{folder}: holds no audio; name a folder that does, or see that it is unpacked")
     known = "; ".join(f"{dataset.name}: {dataset.summary}" for dataset in DATASETS.values())
-    raise UsageError(
-        f"{folder}: has none of the known layouts ({known}), but {_seen(folder)}; sort the files so, or name one with "
-        "--layout"
-    )
-
-
-def _seen(folder: Path) -> str:
-    """What there is instead of a layout."""
-    files = audio_files(folder)
     loose = [path.name for path in files if path.parent == folder]
     seen = f"{len(loose)} of {len(files)} audio files in no class's folder, {loose[0]} first" if loose else "no audio"
-    return "; ".join(filter(None, [seen, csv_manifest.unread(folder)]))
+    raise UsageError(
+        f"{folder}: has none of the known layouts ({known}), but {'; '.join(filter(None, [seen, unread]))}; sort the "
+        "files so, or name one with --layout"
+    )
 
 
 __all__ = ["AUTO", "DATASETS", "Dataset", "choose_dataset"]

@@ -40,7 +40,7 @@ def items(folder: Path) -> list[AudioItem]:
         raise UsageError(
             f"{folder}: must hold one CSV file with columns path and label or labels, found "
             f"{', '.join(table.name for table in tables) or unread(folder) or 'no CSV file'}; "
-            f"{'keep one' if tables else 'name its columns so, with commas between them'}"
+            f"{'keep one' if tables else 'make one, as UTF-8 text with commas between its columns'}"
         )
     found: dict[str, AudioItem] = {}
     for where, row in read_table(tables[0]):

@@ -38,7 +38,8 @@ def read_table(path: Path) -> Iterator[tuple[str, Row]]:
                     "just before a comma, or unpack the data set again"
                 ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: cannot be read ({error}); unpack the data set again") from error
+        reason = getattr(error, "strerror", None) or error
+        raise FormatError(f"{path}: cannot be read ({reason}); unpack the data set again") from error
 
 
 def _column_names(path: Path, header: Sequence[str]) -> list[str]:

@@ -87,8 +87,11 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
         yield
     except OSError as error:
         no_room = error.errno in _NO_ROOM and (error.filename is None or error.filename2 is not None)
-        if no_room or error.filename in (temporary, str(temporary)):
+        in_text = str(temporary) in str(error.strerror)  # Arrow's way
+        if no_room or in_text or error.filename in (temporary, str(temporary)):
             error.filename, error.filename2 = str(path), None
+        if in_text and error.errno:
+            error.strerror = os.strerror(error.errno)
         raise
 
 

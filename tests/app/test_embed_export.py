@@ -75,6 +75,8 @@ def test_mistakes_are_named(sounds: Path, tmp_path: Path, shared: Path) -> None:
     emb, weights = tmp_path / "emb", ["--weights", shared / "models"]
     with pytest.raises(UsageError, match="--pca: only yamnet-128 has a projection"):
         run("embed", sounds, "--encoder", "yamnet", "--pca", "x.npz", "--out", emb)
+    with pytest.raises(UsageError, match=r"--pca: there is no file x\.npz; name the pca\.npz of a store"):
+        run("embed", sounds, "--encoder", "yamnet-128", "--pca", "x.npz", "--out", emb)
     with pytest.raises(UsageError, match="--model: is for vggish-hub and yamnet-hub, not yamnet"):
         run("embed", sounds, "--encoder", "yamnet", "--model", "x", "--out", emb)
     with pytest.raises(UsageError, match="leave one of the two out"):

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from app.terminal.progress import ShareBar, remaining
+from ingest.errors import UsageError
 
 
 def test_a_bar_that_has_not_begun_goes_without_a_word() -> None:
@@ -35,3 +37,9 @@ def test_a_training_shows_no_time_to_go_before_it_can_tell(capsys: pytest.Captur
         bar("fold 1", 0.0)
         bar("fold 2", 0.5)
     assert "to go" in capsys.readouterr().err
+
+
+def test_a_mistake_that_ends_it_leaves_no_bar_above_the_line_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(UsageError), ShareBar():
+        raise UsageError("--head: no head named 'x'")
+    assert capsys.readouterr().err.rpartition("\r")[2] == "", "the line is not wiped"

@@ -41,6 +41,7 @@ def test_verify_of_what_is_missing_fails() -> None:
     report = json.loads(done.stdout)
     assert report["ok"] is False
     assert [check["seen"] for check in report["checks"]] == ["missing"] * len(WEIGHTS)
+    assert f"`earshot weights fetch {' '.join(WEIGHTS)}`" in str(done.exception)
 
 
 def test_an_encoders_name_means_all_that_it_needs_each_once() -> None:

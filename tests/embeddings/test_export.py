@@ -71,18 +71,18 @@ def test_names_that_differ_in_case_share_a_file_on_a_disk_that_ignores_it(
 
 
 def test_tfrecords_of_other_audio(tmp_path: Path) -> None:
-    """Own labels are left out and counted; one recording cut into several files keeps a name for each."""
+    """Own labels are AudioSet's by name, or left out and counted; a recording cut into files keeps a name for each."""
     form = {"dtype": "uint8", "dim": 128}
     rows = [
-        a_row("takes/1.wav", source="fs 7", start_s=0.0, mids=("dog", "/m/09x0r"), **form),
-        a_row("takes/2.wav", source="fs 7", start_s=0.0, mids=("dog",), **form),
+        a_row("takes/1.wav", source="fs 7", start_s=0.0, mids=("growl at 5", "/m/09x0r", "speech"), **form),
+        a_row("takes/2.wav", source="fs 7", start_s=0.0, mids=("growl at 5", "dog"), **form),
         a_row("é", source="é", start_s=0.0, **form),
     ]
     exported = export(a_store(tmp_path / "emb", rows, **form), "tfrecord", tmp_path / "out")
-    assert exported.left_out == {"dog": 2}
+    assert exported.left_out == {"growl at 5": 2}
     assert {path.stem for path in (tmp_path / "out").iterdir()} == {"ta", "_"}
     read = {features.segment.youtube_id: features.segment.mids for features in read_features(tmp_path / "out")}
-    assert read == {"takes/1.wav": ("/m/09x0r",), "takes/2.wav": (), "é": ()}
+    assert read == {"takes/1.wav": ("/m/09x0r",), "takes/2.wav": ("/m/0bt9lr",), "é": ()}
 
 
 def test_tfrecords_of_another_form_are_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -322,6 +322,15 @@ def test_no_layout_fits_unlabelled_audio(tmp_path):
     touch(tmp_path, "a.wav")
     with pytest.raises(UsageError, match="none of the known layouts"):
         choose_dataset(tmp_path)
+    with pytest.raises(UsageError, match=r"a\.wav: must be a folder of audio, and is a file; name the folder"):
+        choose_dataset(tmp_path / "a.wav")
+    with pytest.raises(UsageError, match=r"found no CSV file; make one, as UTF-8 text with commas"):
+        choose_dataset(tmp_path, "csv").items(tmp_path)
+    with pytest.raises(FormatError, match=r"cannot be read \(No such file or directory\); unpack"):
+        choose_dataset(tmp_path, "urbansound8k").items(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty: holds no audio; name a folder that does"):
+        choose_dataset(tmp_path / "empty")
 
 
 def test_unknown_names_are_the_users_mistake(tmp_path):

@@ -48,6 +48,14 @@ def test_ctrl_c_between_the_two_renames_brings_the_old_one_back(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_arrow_says_of_a_place_names_what_the_user_named(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError) as caught, atomic_path(tmp_path / "out") as temporary:
+        raise PermissionError(
+            errno.EACCES, f"Failed to open local file '{temporary}'. Detail: [errno 13] Permission ..."
+        )
+    assert (caught.value.filename, caught.value.strerror) == (str(tmp_path / "out"), "Permission denied")
+
+
 def test_what_cannot_be_written_is_named_as_the_user_named_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, **_: bool) -> None:
         if path == tmp_path:

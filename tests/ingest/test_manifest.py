@@ -1,5 +1,6 @@
 """Manifests, and the folders that have none."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -140,6 +141,32 @@ def test_nothing_there_is_the_users_mistake(tmp_path):
         read_items(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="holds neither"):
         read_items(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_refused_and_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sounds would be missing without a word: a whole class, where folders are classes."""
+    sounds(tmp_path)
+    (tmp_path / "lost+found").mkdir()  # the system's own, on every disk of many
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name in ("a", "lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UsageError, match=f"{tmp_path / 'a'}: this folder may not be read"):
+        read_items(tmp_path)
+    (tmp_path / "a").rename(tmp_path / ".a")
+    assert [found.key for found in read_items(tmp_path)] == ["a.flac", "b.wav"]
+
+
+def test_a_table_is_not_taken_for_a_sound(tmp_path):
+    (tmp_path / "list.csv").write_text("path,labels\na.wav,Dog\n")
+    with pytest.raises(UsageError, match=r"is a table and no audio; `earshot ingest folder \S+ --layout csv"):
+        read_items(tmp_path / "list.csv")
 
 
 def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path):
