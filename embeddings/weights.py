@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,22 @@ def look_up(name: str, weights_dir: Path | None = None) -> FoundWeights | None:
         if (path := folder / name).is_file():
             return FoundWeights(name, path, cached_sha256(path))
     return None
+
+
+def find_all(names: Sequence[str], weights_dir: Path | None = None) -> dict[str, tuple[Path, str]]:
+    """Path and SHA-256 of each weight file, as `find_weights` gives them.
+
+    Raises:
+        WeightsError: some are not here; the message names all of them.
+    """
+    missing = [name for name in names if look_up(name, weights_dir) is None]
+    if len(missing) > 1:
+        where = " or ".join(map(str, weights_folders(weights_dir)))
+        raise WeightsError(
+            f"{' and '.join(missing)}: not in {where}; run `earshot weights fetch {' '.join(missing)}`, or bring them "
+            "there from where `earshot weights list` says"
+        )
+    return {name: find_weights(name, weights_dir) for name in names}
 
 
 def find_weights(name: str, weights_dir: Path | None = None) -> tuple[Path, str]:

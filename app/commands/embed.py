@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -106,11 +107,21 @@ def command(  # noqa: PLR0917 - click passes them all by name
         keep_columns(audio, out, ABOUT_FILE)
         bar = stack.enter_context(ClipBar())
         summary = embed_on(workers, items, store, embed_settings, audio=_whole(audio), progress=bar)
-    click.echo(json.dumps(_as_json(summary, encoder, out)) if as_json else _as_text(summary, encoder, out))
-    if len(summary.failures) == len(items):
+    nothing, following = len(summary.failures) == len(items), _following(items, out)
+    if as_json:
+        click.echo(json.dumps(_as_json(summary, encoder, out) | {"next": None if nothing else following}))
+    else:
+        click.echo(_as_text(summary, encoder, out) + ("" if nothing else f"\nnext: {following}"))
+    if nothing:
         raise EarshotError(
             f"{audio}: none of its {len(items)} files could be embedded; see {out.at('failures.parquet')}"
         )
+
+
+def _following(items: "list[AudioItem]", out: "Folder") -> str:
+    """What a store is for: to learn from its labels, or to be told what is in it."""
+    store, labelled = shlex.quote(str(out)), any(item.mids for item in items)
+    return f"earshot train {store} --out MODEL" if labelled else f"earshot predict MODEL {store}"
 
 
 def _embed_settings(engine: EngineSettings) -> "EmbedSettings":
@@ -146,8 +157,11 @@ def _whole(audio: "Path | ArrowFolder") -> str:
 
 def _refuse_early(out: "Folder", encoder: str, resampler: str) -> None:
     """What can be known about a store before the encoder is loaded, which takes seconds."""
+    from classifiers.bundle import MODEL_FILE
     from embeddings.store import SPEC_FILE, EmbeddingStore, read_spec
 
+    if out.has(MODEL_FILE):
+        raise UsageError(f"--out: {out} is a model; name another folder for the store")
     if out.has(SPEC_FILE):
         store = EmbeddingStore(out, read_spec(out))
         store.require(replace(store.spec, encoder=encoder, resampler=resampler))

@@ -20,7 +20,7 @@ from embeddings.runtimes.gpu import CPU_BATCH, require_bfloat16, vggish_batch
 from embeddings.runtimes.litert import LiteRtModel, converted_model
 from embeddings.runtimes.processor import has_bfloat16
 from embeddings.runtimes.tf import seen_gpus
-from embeddings.weights import find_weights
+from embeddings.weights import find_all
 from ingest.audio.clip import Waveform
 
 log = logging.getLogger("earshot.vggish")
@@ -76,7 +76,7 @@ def load(row: EncoderRow, settings: EncoderSettings) -> Vggish:
         WeightsError: the weights are missing or do not fit.
         UsageError: bfloat16, and the GPU has none.
     """
-    found = {name: find_weights(name, settings.weights_dir) for name in row.weights}
+    found = find_all(row.weights, settings.weights_dir)
     pca = load_pca(found[PCA_NAME][0], dim_in=DIM) if PCA_NAME in found else None
     precision = settings.precision or row.precisions[0]
     checkpoint, sha256 = found[CHECKPOINT_NAME]

@@ -33,6 +33,7 @@ def test_embed_says_what_it_did_and_goes_on_where_it_was(sounds: Path, tmp_path:
     assert "40 of 41 clips embedded with yamnet, 0 were there" in done.stdout
     assert "1 failed (1 empty)" in done.stdout and "empty.wav: the file has no bytes" in done.stdout
     assert "41/41" in done.stderr and "x real time" in done.stderr
+    assert done.stdout.endswith(f"\nnext: earshot predict MODEL {tmp_path / 'emb'}\n"), "none of them has a label"
     again = json.loads(run("embed", sounds, *options, "--json").stdout)
     assert (again["items"], again["done_before"], again["embedded"], again["failed"]) == (41, 40, 0, {"empty": 1})
     table = EmbeddingStore.open(tmp_path / "emb").load()
@@ -54,6 +55,7 @@ def test_what_is_taken_out_or_copied_anew_leaves_nothing_behind(sounds: Path, tm
     run("ingest", "folder", classes, "--out", clips)
     again = json.loads(run("embed", clips / "manifest.parquet", "--encoder", "logmel", "--out", emb, "--json").stdout)
     assert (again["done_before"], again["failed"], again["changed"]) == (40, {}, [])
+    assert again["next"] == f"earshot train {emb} --out MODEL"
     assert not (emb / "failures.parquet").exists()
 
 
@@ -73,6 +75,11 @@ def test_a_fitted_projection_stays_with_its_store(sounds: Path, tmp_path: Path, 
 
 def test_mistakes_are_named(sounds: Path, tmp_path: Path, shared: Path) -> None:
     emb, weights = tmp_path / "emb", ["--weights", shared / "models"]
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").touch()
+    with pytest.raises(UsageError, match=f"--out: {model} is a model; name another folder"):
+        run("embed", sounds, "--encoder", "yamnet", "--out", model)
     with pytest.raises(UsageError, match="--pca: only yamnet-128 has a projection"):
         run("embed", sounds, "--encoder", "yamnet", "--pca", "x.npz", "--out", emb)
     with pytest.raises(UsageError, match=r"--pca: there is no file x\.npz; name the pca\.npz of a store"):

@@ -114,7 +114,7 @@ def test_bfloat16_that_gains_nothing_is_said(
 ) -> None:
     monkeypatch.setattr(vggish, "seen_gpus", lambda: ())
     monkeypatch.setattr(vggish, "has_bfloat16", lambda: has_it)
-    monkeypatch.setattr(vggish, "find_weights", lambda name, folder: (Path(name), "0" * 64))
+    monkeypatch.setattr(vggish, "find_all", lambda names, folder: {name: (Path(name), "0" * 64) for name in names})
     monkeypatch.setattr(vggish, "read_checkpoint", lambda path: {})
     monkeypatch.setattr(vggish, "VggishGraph", lambda weights, **how: None)
     vggish.load(ENCODERS["vggish"], EncoderSettings(precision="bfloat16"))
@@ -126,7 +126,7 @@ def test_convolutions_are_a_gpus_own_to_choose(gpus: tuple[Gpu, ...], monkeypatc
     """Winograd's, which are ours, are for processors."""
     kernel, given = np.zeros((3, 3, 4, 5), np.float32), []
     monkeypatch.setattr(vggish, "seen_gpus", lambda: gpus)
-    monkeypatch.setattr(vggish, "find_weights", lambda name, folder: (Path(name), "0" * 64))
+    monkeypatch.setattr(vggish, "find_all", lambda names, folder: {name: (Path(name), "0" * 64) for name in names})
     monkeypatch.setattr(vggish, "read_checkpoint", lambda path: {"conv2": (kernel, kernel[0, 0, 0])})
     monkeypatch.setattr(vggish, "VggishGraph", lambda weights, **how: given.append(weights["conv2"][0]))
     loaded = vggish.load(ENCODERS["vggish"], EncoderSettings())

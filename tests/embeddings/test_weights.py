@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import embeddings.weights as module
-from embeddings.weights import WEIGHTS, cached_sha256, fetch, find_weights, look_up
+from embeddings.weights import WEIGHTS, cached_sha256, fetch, find_all, find_weights, look_up
 from ingest.errors import UsageError, WeightsError
 from ingest.places.download import CHUNK_BYTES
 from ingest.places.files import sha256_of
@@ -147,6 +147,19 @@ def test_missing_says_the_same(sandbox: Path) -> None:
     for part in (row.url, row.sha256, str(sandbox / "own" / NAME), f"earshot weights fetch {NAME}"):
         assert part in text
     assert "\n" not in text
+
+
+def test_all_that_is_missing_is_named_at_once(sandbox: Path) -> None:
+    names = ("vggish_model.ckpt", "vggish_pca_params.npz")
+    with pytest.raises(
+        WeightsError, match=rf"^{' and '.join(names)}: not in .*`earshot weights fetch {' '.join(names)}`"
+    ):
+        find_all(names, sandbox)
+    (sandbox / names[0]).write_bytes(b"retrained")
+    with pytest.raises(WeightsError, match=f"^{names[1]}: not in"):
+        find_all(names, sandbox)
+    (sandbox / names[1]).write_bytes(b"retrained")
+    assert find_all(names, sandbox) == {name: find_weights(name, sandbox) for name in names}
 
 
 def test_another_file_is_used_with_a_warning(sandbox: Path, caplog: pytest.LogCaptureFixture) -> None:
