@@ -19,6 +19,7 @@ from embeddings.shards import (
     ShardStats,
     changed_keys,
     clear_unfinished,
+    copies,
     forget_failures,
     held_keys,
     outdated_keys,
@@ -72,6 +73,7 @@ class Summary:
     outdated: keys of the items that were done before, with other labels, folds or sources than they have now.
     changed: keys of the items that were done before, and whose files are others now.
     unlisted: keys of what the store holds of other runs and that is not among the items.
+    copies: keys of the items that are, byte for byte, an item of another source; and of that item.
     rows, audio_s, seconds, silent: of this run: rows added, their duration, wall-clock time, keys of the items that
         hold a window of digital silence.
     """
@@ -87,6 +89,7 @@ class Summary:
     outdated: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
 
     @property
     def failed(self) -> dict[str, int]:
@@ -170,6 +173,7 @@ def embed_on(
         outdated=tuple(sorted(outdated)),
         changed=tuple(sorted(changed)),
         unlisted=tuple(sorted(unlisted_keys(items, finished))),
+        copies=tuple(sorted(copies(items, [*finished, *stats]))),
     )
 
 

@@ -139,6 +139,24 @@ def changed_keys(
     return changed
 
 
+def copies(items: Iterable[AudioItem], finished: Iterable[ShardStats]) -> list[tuple[str, str]]:
+    """Keys of the items whose file has the bytes of an earlier one's but counts as another source, and of that one.
+
+    A split that keeps sources apart would have the same sound teach and examine.
+    """
+    source = {item.key: item.source for item in items}
+    first, found = dict[int, str](), list[tuple[str, str]]()
+    for stats in finished:
+        if not stats.marks:  # of an earlier version
+            continue
+        for key, mark in zip(stats.done, unpack(stats.marks), strict=True):
+            if mark.digest and key in source:
+                original = first.setdefault(mark.digest, key)
+                if source[original] != source[key]:
+                    found.append((key, original))
+    return found
+
+
 def forget_failures(
     store: EmbeddingStore, items: Iterable[AudioItem], finished: Sequence[ShardStats], audio: str
 ) -> list[ShardStats]:

@@ -187,6 +187,7 @@ def _as_json(summary: "Summary", encoder: str, out: "Folder") -> dict[str, Any]:
         "outdated": list(summary.outdated),
         "changed": list(summary.changed),
         "unlisted": list(summary.unlisted),
+        "copies": summary.copies,
         "rows": summary.rows,
         "audio_s": round(summary.audio_s, 3),
         "seconds": round(summary.seconds, 3),
@@ -218,6 +219,12 @@ def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
         lines.append(
             f"warning: {len(summary.changed)} files are not what they were when they were embedded, and the store "
             f"keeps the old sounds: {_some(summary.changed)}; embed anew to another --out"
+        )
+    if summary.copies:
+        some = _some(tuple(f"{one} as {other}" for one, other in summary.copies))
+        lines.append(
+            f"warning: copies that count as other recordings, the same byte for byte ({len(summary.copies):,}): {some}; "
+            "a head would be tested on what it was taught: take one of each out, or list both with one source"
         )
     if summary.unlisted:
         lines.append(

@@ -111,6 +111,21 @@ def test_files_come_out_the_same_with_any_number_of_threads(sounds: list[AudioIt
     assert parts[0] == parts[1] and len(parts[0]) == 3
 
 
+def test_a_copy_that_counts_as_another_recording_is_told(sounds: list[AudioItem], tmp_path: Path) -> None:
+    """Whatever run embedded which; what has one source is apart already."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    copied = [
+        replace(item, key=f"copy {i}", source=source, path=Path(shutil.copy(item.path, folder / f"{i}.wav")))
+        for i, (item, source) in enumerate(zip(sounds, ["elsewhere", sounds[1].source], strict=False))
+    ]
+    told = (("copy 0", sounds[0].key),)
+    assert run(sounds[:4], tmp_path / "store").copies == ()
+    assert run([*sounds[:4], *copied], tmp_path / "store").copies == told
+    assert run([*sounds[:4], *copied], tmp_path / "store").copies == told
+    assert run([*sounds[1:4], *copied], tmp_path / "store").copies == (), "the original is not among them"
+
+
 def test_labels_that_changed_since_are_told(sounds: list[AudioItem], tmp_path: Path) -> None:
     assert run(sounds[:6], tmp_path).outdated == ()
     assert run(sounds[:8], tmp_path).outdated == ()
