@@ -223,7 +223,7 @@ def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
     if summary.copies:
         some = _some(tuple(f"{one} as {other}" for one, other in summary.copies))
         lines.append(
-            f"warning: copies that count as other recordings, the same byte for byte ({len(summary.copies):,}): {some}; "
+            f"warning: copies that count as other recordings, the same to the byte ({len(summary.copies):,}): {some}; "
             "a head would be tested on what it was taught: take one of each out, or list both with one source"
         )
     if summary.unlisted:
