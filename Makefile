@@ -25,11 +25,10 @@ endif
 demo: setup     ## the whole pipeline on synthetic city sounds, ends with a report
 	$(BIN)/earshot demo --out demo
 
-# The tests start some hundred processes: with what Python compiled once kept, they take a quarter less. The slow ones wait
-# for servers, kills and pauses for nearly half of their time, so there is one worker more than cores.
+# The tests start some hundred processes: with what Python compiled once kept, they take a quarter less.
 test test-quick: export PYTHONDONTWRITEBYTECODE =
 test: test-quick  ## every test
-	$(BIN)/python -m pytest -m "slow and not alone" -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist worksteal
+	$(BIN)/python -m pytest -m "slow and not alone" -n logical --dist worksteal
 	$(BIN)/python -m pytest -m alone
 
 test-quick: setup  ## the tests that take no time, under two minutes
