@@ -31,7 +31,7 @@ test: test-quick  ## every test
 	$(BIN)/python -m pytest -m "slow and not alone" -n logical --dist worksteal
 	$(BIN)/python -m pytest -m alone
 
-test-quick: setup  ## the tests that take no time, under two minutes
+test-quick: setup  ## the tests that take no time, two to four minutes
 	$(BIN)/python -m pytest -m "not slow" -n logical --dist worksteal
 
 lint: setup     ## ruff and mypy
