@@ -1,7 +1,8 @@
-# Everything here works on a fresh clone with Python >= 3.11 and make; uv is used where it is installed.
+# Everything here works on a fresh clone with Python >= 3.11 and make.
 PYTHON ?= $(firstword $(foreach v,python3 python3.12 python3.13 python3.11,$(if $(shell $(v) -c "import sys; print(*[1][(3, 11) > sys.version_info[:2] or sys.version_info[:2] > (3, 13):])" 2>/dev/null),$(v))))
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV := $(shell command -v uv 2>/dev/null)
 
 .PHONY: help setup demo test test-quick lint format bench models lock clean
@@ -17,8 +18,10 @@ ifneq ($(UV),)
 	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 else
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# uv takes a minute for what takes pip five; where pip cannot bring it, or it does not get at the packages, pip does all of it.
+	$(PIP) install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt \
+	  || $(PIP) install --quiet -r requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 endif
 	@touch $@
 
