@@ -9,7 +9,7 @@ from pathlib import Path
 from app.live.listening import Listening
 from app.live.snapshot import Snapshot
 from app.page.clip import Analysis
-from app.page.parts import clock, percent, why_nothing
+from app.page.parts.words import clock, percent, why_nothing
 from app.page.session import kept, moment
 from classifiers.prediction import Prediction
 from embeddings.encoders import EncoderSpec

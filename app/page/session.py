@@ -12,7 +12,7 @@ from app.live.recording import FULL_SCALE
 from app.live.snapshot import Snapshot
 from app.page.intake import Intake
 from app.page.line import Line
-from app.page.parts import Card
+from app.page.parts.heard import Card
 from app.page.pictures import mel_of, mel_picture, mp3
 from app.page.settings import IceServers, PageSettings
 from ingest.audio.clip import Waveform

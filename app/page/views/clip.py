@@ -3,8 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from app.page import clip, clip_parts
+from app.page import clip
 from app.page.clip import Analysis
+from app.page.parts import clip as parts
 from app.page.session import Session
 from embeddings.encoders import encoder_row
 from ingest.audio.decode import declared_seconds
@@ -28,7 +29,7 @@ def show(session: Session) -> None:
         _analyse(session, sound.file_id, sound.name, sound.getvalue())
     held = st.session_state.get("clip")
     if held is None:
-        st.html(clip_parts.welcome())
+        st.html(parts.welcome())
         return
     _result(session, held[1], held[2])
 
@@ -47,7 +48,7 @@ def _analyse(session: Session, file_id: str, name: str, data: bytes) -> None:
         in_all = declared_seconds(path)
 
         def progress(seconds: float) -> None:
-            bar.progress(*clip_parts.progress(seconds, in_all))
+            bar.progress(*parts.progress(seconds, in_all))
 
         try:
             analysis = clip.analyse(path, name, session.engine, progress=progress)
@@ -63,16 +64,16 @@ def _analyse(session: Session, file_id: str, name: str, data: bytes) -> None:
 def _result(session: Session, analysis: Analysis, data: bytes) -> None:
     import streamlit as st
 
-    st.html(clip_parts.summary(analysis))
-    with st.container(key=clip_parts.PLAYER):
-        st.audio(data, format=clip_parts.mime_of(analysis.name))
-    st.html(clip_parts.windows(analysis))
+    st.html(parts.summary(analysis))
+    with st.container(key=parts.PLAYER):
+        st.audio(data, format=parts.mime_of(analysis.name))
+    st.html(parts.windows(analysis))
     left, right = st.columns([7, 5])
     with left:
-        st.html(clip_parts.when(_focus(session, analysis), analysis.seconds))
-        st.html(clip_parts.pictures(analysis))
+        st.html(parts.when(_focus(session, analysis), analysis.seconds))
+        st.html(parts.pictures(analysis))
     with right:
-        st.html(clip_parts.confidence(analysis))
+        st.html(parts.confidence(analysis))
         model, stem = str(session.engine.bundle.folder), Path(analysis.name).stem
         with st.container(horizontal=True):
             st.download_button("CSV", clip.as_csv(analysis), f"{stem}.csv", "text/csv", icon=":material/download:")

@@ -4,8 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.live.recording import save
-from app.page import clip_parts, parts
 from app.page.clip import analyse
+from app.page.parts import clip as clip_parts
+from app.page.parts.heard import activity, cards, timeline
+from app.page.parts.live import bars, hero, recorder, state_line
+from app.page.parts.sound import now_pictures
+from app.page.parts.words import FLOWING, hero_of
 from app.page.session import Session, recent_cards
 from app.page.standing import Standing, stand
 from ingest.errors import AudioError
@@ -51,26 +55,26 @@ def _stream(session: Session) -> None:
         window_s = session.engine.bundle.spec.window_s
         left, right = st.columns([7, 5])
         with left:
-            st.html(parts.hero(standing.status, standing.prediction, standing.filled))
-            st.html(parts.now_pictures(snapshot.pictures if snapshot and standing.hearing else None, window_s))
+            st.html(hero(standing.status, standing.prediction, standing.filled))
+            st.html(now_pictures(snapshot.pictures if snapshot and standing.hearing else None, window_s))
         with right:
             live = standing.prediction is not None
-            st.html(parts.bars(session.engine.class_names, standing.prediction, info.decision, live, info.known_apart))
+            st.html(bars(session.engine.class_names, standing.prediction, info.decision, live, info.known_apart))
         counters = snapshot.counters if snapshot and standing.hearing else None
         filled_s, level = (snapshot.filled_s, snapshot.level_dbfs) if snapshot else (0.0, -120.0)
-        st.html(parts.state_line(counters, filled_s, window_s, level))
+        st.html(state_line(counters, filled_s, window_s, level))
 
     @st.fragment(run_every=SLOW_REFRESH_S if on else None)
     def session_so_far() -> None:
         standing = _stand(session)
         snapshot = standing.snapshot
-        st.html(parts.cards(recent_cards(session, session.intake.listening, snapshot)))
+        st.html(cards(recent_cards(session, session.intake.listening, snapshot)))
         left, right = st.columns(2)
         with left:
-            st.html(parts.timeline(snapshot.events if snapshot else (), standing.now_s))
+            st.html(timeline(snapshot.events if snapshot else (), standing.now_s))
         with right:
             grid = snapshot.activity if snapshot else None
-            st.html(parts.activity(grid, snapshot.started_at if snapshot else None))
+            st.html(activity(grid, snapshot.started_at if snapshot else None))
 
     now()
     session_so_far()
@@ -98,7 +102,7 @@ def _record(session: Session) -> None:
     ready = intake.microphone.on
 
     @st.fragment(run_every=REFRESH_S if ready else None)
-    def recorder() -> None:
+    def desk() -> None:
         recording, done = intake.recording, intake.take_recording()
         if done is not None:
             path = _path(session)
@@ -107,11 +111,11 @@ def _record(session: Session) -> None:
             st.rerun()
         standing = _stand(session)
         if recording is None:
-            words = "Ready to record" if standing.hearing else parts.hero_of(standing.status, None).title
-            st.html(parts.recorder(words, standing.status, None))
+            words = "Ready to record" if standing.hearing else hero_of(standing.status, None).title
+            st.html(recorder(words, standing.status, None))
         else:
-            words = "Recording \u2026" if standing.status.state in parts.FLOWING else "Waiting for sound"
-            st.html(parts.recorder(words, standing.status, recording.recorded_s / RECORD_S))
+            words = "Recording \u2026" if standing.status.state in FLOWING else "Waiting for sound"
+            st.html(recorder(words, standing.status, recording.recorded_s / RECORD_S))
         pressed = st.button(
             "Record ten seconds",
             icon=":material/fiber_manual_record:",
@@ -122,7 +126,7 @@ def _record(session: Session) -> None:
             intake.record(RECORD_S)
             st.rerun(scope="fragment")
 
-    recorder()
+    desk()
 
 
 def _keep(session: Session, data: bytes) -> None:
@@ -160,5 +164,5 @@ def _result(session: Session) -> None:
         st.html(clip_parts.pictures(analysis))
     with right:
         info, said = session.engine.bundle.info, analysis.predictions[0]
-        st.html(parts.bars(session.engine.class_names, said, info.decision, True, info.known_apart))
+        st.html(bars(session.engine.class_names, said, info.decision, True, info.known_apart))
         st.download_button("Download the recording", path.read_bytes(), path.name, "audio/wav")

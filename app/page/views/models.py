@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from app.page import parts
 from app.page.engines import shared_engines
 from app.page.models import Model, find_models
+from app.page.parts.models import missing_models
 from app.page.session import Session
 from ingest.errors import EarshotError
 
@@ -29,7 +29,7 @@ def show(session: Session) -> None:
     if folder is not None and folder != chosen:
         _take(session, by_folder[folder])
     if cannot:
-        st.html(parts.missing_models([(model.name, model.missing) for model in cannot]))
+        st.html(missing_models([(model.name, model.missing) for model in cannot]))
     _about(session.engine.bundle.folder)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from app.live.chunks import from_waveform
 from app.live.recording import to_segment
-from app.page import parts, teaching
+from app.page import teaching
 from app.page.candidates import Candidate, of_listener, of_recording, unmarked_first
+from app.page.parts.teach import moment_card, note, taught
 from app.page.pictures import mel_of, mel_picture
 from app.page.session import Session
 from ingest.audio.clip import Waveform
@@ -30,10 +31,10 @@ def show(session: Session) -> None:
         if found:
             _mark(session, found)
         else:
-            st.html(parts.note("Nothing to teach yet", "Listen for a while, or bring a clip: its answers show here."))
+            st.html(note("Nothing to teach yet", "Listen for a while, or bring a clip: its answers show here."))
     with right:
         last = st.session_state.get("kept-last", "")
-        st.html(parts.taught(teaching.counts(folder), str(folder), last))
+        st.html(taught(teaching.counts(folder), str(folder), last))
         st.html('<h2 class="section">Train with them</h2>')
         st.caption(_what_it_does(session, folder))
         st.code("\n".join(teaching.commands(folder, session.engine.bundle)), language="sh", wrap_lines=True)
@@ -88,9 +89,9 @@ def _mark(session: Session, found: list[Candidate]) -> None:
     candidate = by_key[key]
     waveform = candidate.read()
     if waveform is None:
-        st.html(parts.note("Its sound is gone", "Only the last five minutes of a session are kept."))
+        st.html(note("Its sound is gone", "Only the last five minutes of a session are kept."))
         return
-    st.html(parts.moment_card(candidate.answer, candidate.detail, mel_picture(mel_of(waveform))))
+    st.html(moment_card(candidate.answer, candidate.detail, mel_picture(mel_of(waveform))))
     st.audio(np.clip(waveform, -1, 1), sample_rate=candidate.sample_rate)
     right, wrong = st.columns(2)
     there = ", ".join(candidate.prediction.names_present) or candidate.answer

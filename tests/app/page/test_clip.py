@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from app.page import clip, clip_parts
+from app.page import clip
 from app.page.clip import Analysis
+from app.page.parts import clip as parts
 from app.predicting import predict_file
 from classifiers.prediction import Prediction
 from ingest.audio.clip import AudioItem
@@ -72,7 +73,7 @@ def test_a_broken_file_is_refused_and_a_torn_one_says_so(tmp_path: Path) -> None
     torn = clip.analyse(write(tmp_path / "torn.wav", samples), "torn.wav", make_engine())
     assert 1 <= len(torn.predictions) < 10
     assert torn.trouble
-    assert "torn" in clip_parts.summary(torn)
+    assert "torn" in parts.summary(torn)
 
 
 def test_when_it_happened_is_where_the_attention_is() -> None:
@@ -91,13 +92,13 @@ def test_when_it_happened_is_where_the_attention_is() -> None:
 
 
 def test_progress_is_of_the_length_that_the_file_declares() -> None:
-    assert clip_parts.progress(1_160, 3_600) == (pytest.approx(1_160 / 3_600), "Heard 19:20 of 60:00 \u2026")
-    assert clip_parts.progress(70, None) == clip_parts.progress(70, 30) == (0.0, "Heard 1:10 \u2026")
+    assert parts.progress(1_160, 3_600) == (pytest.approx(1_160 / 3_600), "Heard 19:20 of 60:00 \u2026")
+    assert parts.progress(70, None) == parts.progress(70, 30) == (0.0, "Heard 1:10 \u2026")
 
 
 def test_a_window_without_an_answer_shows_how_little_is_known() -> None:
     odd = replace(with_attention(0, None, 0.1), known=0.02)
-    html = clip_parts.windows(Analysis("x", 10, (odd,), np.zeros((1, 2), np.float32), np.zeros((1, 64), np.float32)))
+    html = parts.windows(Analysis("x", 10, (odd,), np.zeros((1, 2), np.float32), np.zeros((1, 64), np.float32)))
     assert "<small>2 %</small>" in html
     assert "Nothing I know, 2 %" in html
 
@@ -108,7 +109,7 @@ def test_several_classes_of_a_window_are_all_told() -> None:
         "x", 20, (both, with_attention(10, None, 0.8)), np.zeros((1, 2), np.float32), np.zeros((1, 64), np.float32)
     )
     assert analysis.answers == ["Dog", "Rain"]
-    html = clip_parts.windows(analysis)
+    html = parts.windows(analysis)
     assert "<b>Dog +1</b>" in html
     assert "<b>Dog</b>" in html
     assert "Dog, Rain, 90 %" in html or "Dog, Rain, 89 %" in html
@@ -136,11 +137,11 @@ def test_every_window_and_moment_can_be_jumped_to() -> None:
     analysis = Analysis("<i>.wav", 30, windows, np.zeros((10, 2), np.float32), np.zeros((10, 64), np.float32))
     focus = clip.focus(analysis, "Dog", 0.48, 0.96)
     buttons = Buttons()
-    buttons.feed(clip_parts.windows(analysis) + clip_parts.when([(focus, clip.moments(focus))], 30))
+    buttons.feed(parts.windows(analysis) + parts.when([(focus, clip.moments(focus))], 30))
     places = [float(str(button["data-seek"])) for button in buttons.found]
     assert places == pytest.approx([0, 10, 20, 0.94, 10.94, 20.94], abs=0.02)
-    assert {button["data-player"] for button in buttons.found} == {clip_parts.PLAYER}
+    assert {button["data-player"] for button in buttons.found} == {parts.PLAYER}
     assert all(button["aria-label"] for button in buttons.found)
-    assert "&lt;i&gt;" in clip_parts.summary(analysis)
-    assert clip_parts.pictures(analysis)
-    assert clip_parts.confidence(analysis)
+    assert "&lt;i&gt;" in parts.summary(analysis)
+    assert parts.pictures(analysis)
+    assert parts.confidence(analysis)

@@ -8,13 +8,13 @@ import numpy as np
 
 from app.live.states import State, Status
 from app.page.clip import Analysis, Focus
-from app.page.parts import CHECK, NOTHING, band_marks, clock, hero_of, percent, sureness, waveform
+from app.page.parts.sound import band_marks, waveform
+from app.page.parts.words import CHECK, NOTHING, clock, hero_of, percent, sureness
 from app.page.pictures import mask, mel_picture, mfcc_picture
 from classifiers.prediction import Prediction
 
 PLAYER = "clip-player"
 """Key of the container with the player that the buttons move."""
-
 
 LISTENED = Status(State.LISTENING, "")
 
