@@ -1,9 +1,9 @@
-"""From audio files, or a store of their embeddings, to predictions with one bundle: what `earshot predict` runs.
+"""From audio, or a store of its embeddings, to predictions with one bundle: what `earshot predict` runs.
 
-Touches the disk. Files are predicted on any engine.
+Touches the disk. Files are predicted on any engine. In Python, `load_predictor` is the way in.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from operator import itemgetter
@@ -17,11 +17,12 @@ from classifiers.prediction import ROW_COLUMNS, Prediction, make_predictions
 from classifiers.scoring import score_rows
 from embeddings.embed import Progress
 from embeddings.embedding import item_key, window_key
-from embeddings.encoders import Encoder, EncoderSettings, encoder_row, load_encoder
+from embeddings.encoders import ENCODERS, Encoder, EncoderSettings, encoder_row, load_encoder
 from embeddings.store import SPEC_FILE, EmbeddingStore
 from embeddings.table import EmbeddingTable
-from ingest.audio.clip import AudioItem
-from ingest.audio.windows import read_windows
+from ingest.audio.clip import AudioItem, Clip
+from ingest.audio.samples import Samples
+from ingest.audio.windows import cut_windows, read_windows
 from ingest.engines.engine import Engine
 from ingest.engines.local_engine import Here
 from ingest.errors import AudioError, UsageError
@@ -61,10 +62,53 @@ BATCH_FILES = 16
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """What a worker loads once."""
+    """A bundle and its encoder, which are loaded once."""
 
     bundle: Bundle
     encoder: Encoder
+
+    def predict_file(self, path: str | Path) -> list[Prediction]:
+        """What is in an audio file of any kind: a prediction for each window of at most ten seconds.
+
+        Raises:
+            AudioError: the file cannot be used, or breaks off.
+        """
+        return list(self.predict(read_windows(Path(path), **self.form)))
+
+    def predict_samples(self, samples: Samples, sample_rate: int) -> list[Prediction]:
+        """The same of samples in memory.
+
+        Args:
+            samples: [n] or [n, channels], as `soundfile.read` gives them: float in [-1, 1], or uint8, int16 or int32.
+            sample_rate: in Hz.
+        Raises:
+            UsageError: another type or shape, or a rate that no audio has.
+            AudioError: there is no sample, or one that is not finite.
+        """
+        return list(self.predict(cut_windows(samples, sample_rate, **self.form)))
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The clips that the encoder takes: arguments of `read_windows` and `cut_windows`."""
+        spec = self.bundle.spec
+        return {"sample_rate": spec.sample_rate, "window_s": spec.window_s, "resampler": spec.resampler}
+
+    def predict(self, clips: Iterable[Clip], *, begins_s: float = 0.0) -> Iterator[Prediction]:
+        """Predict clips of this `form`, one by one. begins_s: where in its source their audio begins, in seconds."""
+        for clip in clips:
+            vectors = self.encoder.encode([clip.waveform])[0][None]
+            mask = np.ones(vectors.shape[:2], np.bool_)
+            start_s = begins_s + clip.start_s
+            said = self.bundle.predict(vectors, mask)
+            yield from make_predictions(
+                said,
+                self.bundle.decide(said),
+                mask,
+                keys=[window_key(clip.key, clip.start_s)],
+                start_s=[start_s],
+                end_s=[start_s + clip.duration_s],
+                class_names=self.bundle.class_names,
+            )
 
 
 def predict_files(
@@ -101,9 +145,18 @@ def predict_files(
                 following += 1
 
 
-def load_predictor(model: Path, weights_dir: Path | None, precision: str | None = None) -> Predictor:
-    """A bundle and its encoder."""
-    bundle = load_bundle(model)
+def load_predictor(model: str | Path, weights_dir: Path | None = None, precision: str | None = None) -> Predictor:
+    """A bundle and its encoder.
+
+    Args:
+        model: folder of the bundle, or the name of one in data/models.
+        weights_dir: a folder that is searched first for the encoder's weights.
+        precision: as `encoder_for` takes it.
+    Raises:
+        UsageError, FormatError: there is no such bundle, or it is damaged.
+        WeightsError, SpecMismatchError: as of `encoder_for`.
+    """
+    bundle = load_bundle(Path(model))
     return Predictor(bundle, encoder_for(bundle, weights_dir, precision))
 
 
@@ -111,7 +164,7 @@ def predict_batch(predictor: Predictor, items: Sequence[AudioItem]) -> Generator
     """What a worker does; says after each file how many are done."""
     results: list[FilePrediction] = []
     for item in items:
-        results.append(predict_file(predictor.bundle, predictor.encoder, item))
+        results.append(predict_item(predictor, item))
         yield len(results)
     return results
 
@@ -177,10 +230,16 @@ def encoder_for(bundle: Bundle, weights_dir: Path | None, precision: str | None 
         precision: instead of that of the embeddings that it was trained on, if the encoder has it: the user's own
             choice of speed, for scores that differ a little.
     Raises:
+        UsageError: Earshot has no such encoder; the store was made by other means.
         WeightsError: its weights are not here.
         SpecMismatchError: the weights here are not those of the embeddings that the bundle was trained on.
     """
     spec = bundle.spec
+    if spec.encoder not in ENCODERS:
+        raise UsageError(
+            f"{bundle.folder}: this model takes vectors of {spec.encoder!r}, which is no encoder of Earshot's, so it "
+            "predicts no audio; make a store of its vectors (docs/python.md) and name that"
+        )
     chosen = precision if precision in encoder_row(spec.encoder).precisions else None
     settings = EncoderSettings(weights_dir=weights_dir, precision=chosen or spec.precision, pca=bundle.pca)
     encoder = load_encoder(spec.encoder, settings)
@@ -190,28 +249,13 @@ def encoder_for(bundle: Bundle, weights_dir: Path | None, precision: str | None 
     return encoder
 
 
-def predict_file(bundle: Bundle, encoder: Encoder, item: AudioItem) -> FilePrediction:
+def predict_item(predictor: Predictor, item: AudioItem) -> FilePrediction:
     """Predict every window of a file. What is wrong with the file stands in the result; it is not raised."""
     predictions: list[Prediction] = []
-    spec = bundle.spec
-    windows = read_windows(
-        item.path, key=item.key, sample_rate=spec.sample_rate, window_s=spec.window_s, resampler=spec.resampler
-    )
+    clips = read_windows(item.path, key=item.key, **predictor.form)
     try:
-        for clip in windows:
-            vectors = encoder.encode([clip.waveform])[0][None]
-            mask = np.ones(vectors.shape[:2], np.bool_)
-            start_s = item.start_s + clip.start_s
-            said = bundle.predict(vectors, mask)
-            predictions += make_predictions(
-                said,
-                bundle.decide(said),
-                mask,
-                keys=[window_key(item.key, clip.start_s)],
-                start_s=[start_s],
-                end_s=[start_s + clip.duration_s],
-                class_names=bundle.class_names,
-            )
+        for prediction in predictor.predict(clips, begins_s=item.start_s):
+            predictions.append(prediction)
     except AudioError as error:
         return FilePrediction(item.path, predictions, str(error))
     return FilePrediction(item.path, predictions)

@@ -25,7 +25,7 @@ import soundfile
 from threadpoolctl import threadpool_limits
 
 from app.live.engine import Engine, load_engine
-from app.predicting import predict_file
+from app.predicting import Predictor, predict_item
 from bench.clips import shared_folder
 from bench.result import LeftOutError, Result
 from embeddings.weights import look_up
@@ -130,7 +130,7 @@ def _rate(request: Callable[[], None], clients: int) -> tuple[float, float]:
 
 def _in_process(engine: Engine, path: Path) -> None:
     # The head, a light one, may be shared: it is NumPy.
-    result = predict_file(engine.bundle, engine.encoder, AudioItem("", path, ""))
+    result = predict_item(Predictor(engine.bundle, engine.encoder), AudioItem("", path, ""))
     assert len(result.predictions) == 1
 
 

@@ -61,10 +61,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     """Train a head on embeddings, measure it, and write the model with its report."""
     from app.measured_rows import write_rows
     from app.terminal.progress import ShareBar
-    from classifiers.bundle import PCA_FILE, check_free, save_bundle
-    from classifiers.report.examples import choose_examples
-    from classifiers.report.page import render_card, render_report
-    from classifiers.report.players import load_players
+    from classifiers.bundle import PCA_FILE, check_free
+    from classifiers.report.saving import save_model
     from classifiers.train import TrainSettings, train
     from embeddings.store import EmbeddingStore
     from ingest.errors import UsageError
@@ -82,10 +80,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     with ShareBar() as bar:
         trained = train(opened.load(), opened.spec, settings, store=str(store), command=shlex.join(words), progress=bar)
     info, measured = trained.info, trained.measured
-    players = load_players(choose_examples(measured)) if measured else {}
-    pages = {"report.html": render_report(info, measured, players=players), "card.md": render_card(info)}
     with store.local(PCA_FILE) if store.has(PCA_FILE) else nullcontext() as pca:
-        save_bundle(out, info, trained.head, sources=trained.sources, pages=pages, pca=pca)
+        save_model(out, trained, pca=pca)
     if rows and measured:
         write_rows(rows, measured)
     click.echo(json.dumps(_as_json(info, measured, out)) if as_json else _as_text(info, measured, out))

@@ -7,20 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.audio.clip import Waveform
-from ingest.audio.decode import MAX_SAMPLE, downmix
+from ingest.audio.decode import MAX_SAMPLE
+from ingest.audio.samples import Samples, downmix, require_samples
+from ingest.audio.samples import to_float as samples_to_float
 from ingest.errors import UsageError
-
-Samples = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.int32] | npt.NDArray[np.floating[Any]]
 
 MIN_RATE, MAX_RATE = 4_000, 384_000
 """Hz. What lies outside is a number that was read wrongly."""
-MAX_CHANNELS = 64
-
-_PCM = {  # dtype -> (value of silence, full scale)
-    np.dtype(np.uint8): (128.0, 128.0),
-    np.dtype(np.int16): (0.0, 32_768.0),
-    np.dtype(np.int32): (0.0, 2_147_483_648.0),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +29,7 @@ class Chunk:
     sample_rate: int
 
     def __post_init__(self) -> None:
-        if self.samples.ndim != 2 or not 1 <= self.samples.shape[1] <= MAX_CHANNELS:
-            raise UsageError(
-                f"samples: must be [n, channels] of 1 to {MAX_CHANNELS} channels, got {list(self.samples.shape)}; "
-                "reshape them first"
-            )
-        if self.samples.dtype not in _PCM and self.samples.dtype.kind != "f":
-            raise UsageError(
-                f"samples: must be uint8, int16, int32 or float, got {self.samples.dtype}; convert them first"
-            )
+        require_samples(self.samples)
         if not MIN_RATE <= self.sample_rate <= MAX_RATE:
             raise UsageError(
                 f"sample_rate: must be {MIN_RATE} to {MAX_RATE} Hz, got {self.sample_rate}; say what the audio has"
@@ -80,14 +65,8 @@ def to_float(chunk: Chunk) -> npt.NDArray[np.float32]:
     A sample that a file would be refused for (NaN, beyond MAX_SAMPLE) counts as silence: a live source cannot be asked
     to send it again.
     """
-    silence, scale = _PCM.get(chunk.samples.dtype, (0.0, 1.0))
-    with np.errstate(over="ignore"):  # of float64, to infinity
-        values = chunk.samples.astype(np.float32)
-    if silence:
-        values = values - np.float32(silence)
-    if scale != 1:
-        values = values / np.float32(scale)
-    elif not (usable := np.abs(values) <= MAX_SAMPLE).all():
+    values = samples_to_float(chunk.samples)
+    if chunk.samples.dtype.kind == "f" and not (usable := np.abs(values) <= MAX_SAMPLE).all():
         values = np.where(usable, values, np.float32(0))
     return values
 

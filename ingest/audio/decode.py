@@ -4,7 +4,7 @@ libsndfile (soundfile) decodes what it can read; FFmpeg's libraries (PyAV) decod
 decides what a file is: no name is taken for a format, an option or an address.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ingest.audio.clip import Waveform
+from ingest.audio.samples import downmix
 from ingest.audio.truncation import (
     begins_like_audio,
     check_container,
@@ -85,7 +86,7 @@ def open_audio(path: Path) -> Iterator[AudioStream]:
                 raise NotAudioError(
                     path, f"declares {rate} samples a second, outside {MIN_RATE} to {MAX_RATE}", "export it again"
                 )
-            yield AudioStream(rate, _checked(path, blocks))
+            yield AudioStream(rate, checked_blocks(path, blocks))
 
 
 def declared_seconds(path: Path) -> float | None:
@@ -198,21 +199,14 @@ def _broken_off(path: Path, after_s: float, error: Exception) -> TruncatedAudioE
     )
 
 
-def downmix(block: Waveform) -> Waveform:
-    """The average of all channels: float32 [samples, channels] -> [samples]. No copy of a single channel."""
-    channels = block.shape[1]
-    if channels == 1:
-        return block[:, 0]
-    with np.errstate(invalid="ignore", over="ignore"):  # bad samples are named by `_checked`
-        total = block[:, 0] + block[:, 1]
-        for channel in range(2, channels):  # ten times faster than mean(axis=1) of so few columns
-            total += block[:, channel]
-        total /= np.float32(channels)
-    return total
+def checked_blocks(path: Path | str, blocks: Iterable[Waveform]) -> Iterator[Waveform]:
+    """The same blocks: all samples within +-MAX_SAMPLE, none empty, one at least.
 
-
-def _checked(path: Path, blocks: Iterator[Waveform]) -> Iterator[Waveform]:
-    """The same blocks: all samples within +-MAX_SAMPLE, none empty, one at least."""
+    Args:
+        path: what errors call them.
+    Raises:
+        InvalidSamplesError, EmptyAudioError: they are not so.
+    """
     seen = 0
     for block in blocks:
         usable = np.abs(block) <= MAX_SAMPLE  # NaN is not

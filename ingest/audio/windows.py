@@ -1,4 +1,4 @@
-"""Touches the disk: any audio file becomes clips, windows of at most ten seconds of mono at one sample rate."""
+"""Touches the disk: any audio becomes clips, windows of at most ten seconds of mono at one sample rate."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ingest.audio.clip import Clip, Waveform
-from ingest.audio.decode import open_audio
+from ingest.audio.decode import BLOCK_VALUES, MAX_RATE, MIN_RATE, checked_blocks, open_audio
 from ingest.audio.resample import Resampler, make_resampler
-from ingest.errors import AudioError, MissingAudioError, UnreadableAudioError
+from ingest.audio.samples import Samples, downmix, require_samples, to_float
+from ingest.errors import AudioError, MissingAudioError, UnreadableAudioError, UsageError
 from ingest.places.folder import AudioPath
 
 SAMPLE_RATE = 16_000
@@ -43,16 +44,51 @@ def read_windows(
         UsageError: no such resampler.
         AudioError: the file is of no use. Truncated and invalid samples may show after some windows.
     """
-    window, min_tail = round(window_s * sample_rate), round(min_tail_s * sample_rate)
-    for index, waveform in enumerate(_cut(_resampled_blocks(path, sample_rate, resampler), window)):
-        if index == 0 or len(waveform) >= min_tail:
-            yield _clip(key or str(path), waveform, sample_rate, index * window / sample_rate)
+    blocks = _resampled_blocks(path, sample_rate, resampler)
+    yield from _windows(blocks, key or str(path), sample_rate, window_s, min_tail_s)
+
+
+def cut_windows(
+    samples: Samples,
+    rate: int,
+    *,
+    key: str = "samples",
+    sample_rate: int = SAMPLE_RATE,
+    window_s: float = WINDOW_S,
+    resampler: str = "soxr",
+    min_tail_s: float = MIN_TAIL_S,
+) -> Iterator[Clip]:
+    """As `read_windows`, of samples that are in memory: the clips of a file that holds them.
+
+    Args:
+        samples: [n] or [n, channels], as `soundfile.read` gives them.
+        rate: theirs, in Hz.
+    Raises:
+        UsageError: another type or shape, a rate that no audio has, or no such resampler.
+        AudioError: there is no sample, or one that is not finite.
+    """
+    given = samples[:, None] if samples.ndim == 1 else samples
+    require_samples(given)
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise UsageError(f"rate: must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}; say what the samples have")
+    mono = (downmix(to_float(given[at : at + BLOCK_VALUES])) for at in range(0, len(given), BLOCK_VALUES))
+    resampled = resample_blocks(checked_blocks(key, mono), make_resampler(resampler, rate, sample_rate))
+    yield from _windows(resampled, key, sample_rate, window_s, min_tail_s)
 
 
 def read_clip(path: AudioPath, *, key: str = "", sample_rate: int = SAMPLE_RATE, resampler: str = "soxr") -> Clip:
     """The whole of an audio file as one clip; for short files, see `read_windows` for the arguments and errors."""
     waveform = _join(list(_resampled_blocks(path, sample_rate, resampler)))
     return _clip(key or str(path), waveform, sample_rate, 0.0)
+
+
+def _windows(
+    blocks: Iterable[Waveform], key: str, sample_rate: int, window_s: float, min_tail_s: float
+) -> Iterator[Clip]:
+    window, min_tail = round(window_s * sample_rate), round(min_tail_s * sample_rate)
+    for index, waveform in enumerate(_cut(blocks, window)):
+        if index == 0 or len(waveform) >= min_tail:
+            yield _clip(key, waveform, sample_rate, index * window / sample_rate)
 
 
 def _clip(key: str, waveform: Waveform, sample_rate: int, start_s: float) -> Clip:

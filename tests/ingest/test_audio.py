@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.audio import decode
-from ingest.audio.windows import read_clip, read_windows
+from ingest.audio.windows import cut_windows, read_clip, read_windows
 from ingest.errors import (
     AudioError,
     EmptyAudioError,
@@ -51,6 +51,43 @@ def test_windows_joined_are_the_whole_file_resampled_at_once(tmp_path_factory, s
     expected = soxr.resample(mono, rate, 16_000)
     assert abs(len(found) - seconds * 16_000) <= 2
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seconds=st.floats(0.05, 3.5), rate=st.sampled_from([8000, 16000, 44100, 48000]), window_s=st.floats(0.3, 1.2))
+def test_samples_in_memory_are_cut_as_the_file_that_holds_them(tmp_path_factory, seconds, rate, window_s):
+    path = tmp_path_factory.mktemp("audio") / "a.wav"
+    samples = tone(seconds, rate).astype(np.float32)
+    write(path, samples, rate, subtype="FLOAT")
+    of_file = list(read_windows(path, key="a", window_s=window_s))
+    of_samples = list(cut_windows(samples, rate, key="a", window_s=window_s))
+    assert [(c.key, c.start_s, c.sample_rate) for c in of_samples] == [
+        (c.key, c.start_s, c.sample_rate) for c in of_file
+    ]
+    assert np.array_equal(
+        np.concatenate([c.waveform for c in of_samples]), np.concatenate([c.waveform for c in of_file])
+    )
+
+
+def test_samples_in_memory_that_are_none_or_not_finite_are_refused():
+    with pytest.raises(EmptyAudioError, match="mine: it holds zero samples"):
+        list(cut_windows(np.zeros(0, np.float32), RATE, key="mine"))
+    with pytest.raises(InvalidSamplesError, match="mine: sample 7 is nan"):
+        list(cut_windows(np.where(np.arange(9) == 7, np.nan, 0).astype(np.float32), RATE, key="mine"))
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "what"),
+    [
+        (np.zeros((2, 3, 4)), RATE, r"must be \[n, channels\]"),
+        (np.zeros((1, 16_000)), RATE, "got \\[1, 16000\\]"),
+        (np.zeros(9, np.int64), RATE, "got int64"),
+        (np.zeros(9), 16, "rate: must be 1000 to"),
+    ],
+)
+def test_what_are_no_samples_are_refused(samples, rate, what):
+    with pytest.raises(UsageError, match=what):
+        list(cut_windows(samples, rate))
 
 
 @pytest.mark.parametrize(

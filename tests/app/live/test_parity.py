@@ -18,7 +18,7 @@ from app.live.engine import Engine, load_engine
 from app.live.hub import ListenerHub
 from app.live.recording import Recorder, save, to_segment
 from app.live.settings import LiveSettings
-from app.predicting import predict_file
+from app.predicting import Predictor, predict_item
 from classifiers.prediction import Prediction
 from ingest.audio.clip import AudioItem
 
@@ -94,7 +94,7 @@ def test_stream_wav_mode_and_predict_agree(
         save(recorder.segment(), path)
         paths.append(path)
         streamed.append(stream(engine, chunks)[0])
-        recorded += predict_file(engine.bundle, engine.encoder, AudioItem("", path, "")).predictions
+        recorded += predict_item(Predictor(engine.bundle, engine.encoder), AudioItem("", path, "")).predictions
     said = predict(paths)
     assert len(said) == len(streamed) == len(recorded) == 10
     names = engine.class_names
@@ -118,7 +118,7 @@ def test_every_window_of_a_stream_is_that_of_a_file_cut_there(
         begin = round(prediction.start_s * 16_000)
         path = tmp_path / f"{begin}.wav"
         save(to_segment(Chunk(samples[begin : begin + 160_000], 16_000)), path)
-        (alone, *_) = predict_file(engine.bundle, engine.encoder, AudioItem("", path, "")).predictions
+        (alone, *_) = predict_item(Predictor(engine.bundle, engine.encoder), AudioItem("", path, "")).predictions
         assert np.abs(prediction.scores - alone.scores).max() < LARGEST_DIFFERENCE
 
 

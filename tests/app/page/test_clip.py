@@ -14,7 +14,7 @@ import soundfile
 from app.page import clip
 from app.page.clip import Analysis
 from app.page.parts import clip as parts
-from app.predicting import predict_file
+from app.predicting import Predictor, predict_item
 from classifiers.prediction import Prediction
 from ingest.audio.clip import AudioItem
 from ingest.errors import AudioError
@@ -42,7 +42,7 @@ def test_answers_are_those_of_predict(tmp_path: Path) -> None:
     path = write(tmp_path / "street.wav", np.concatenate([tone(200, 14), noise(9), tone(5_000, 3.5)]))
     told: list[float] = []
     analysis = clip.analyse(path, "street.wav", engine, progress=told.append)
-    expected = predict_file(engine.bundle, engine.encoder, AudioItem("street.wav", path, ""))
+    expected = predict_item(Predictor(engine.bundle, engine.encoder), AudioItem("street.wav", path, ""))
     assert [p.to_json() for p in analysis.predictions] == [p.to_json() for p in expected.predictions]
     assert analysis.seconds == pytest.approx(26.5)
     assert told == pytest.approx([10, 20, 26.5])
