@@ -45,8 +45,7 @@ def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> Cl
             None: every label of the store is a class.
         labels: the labels of each row of the store; they decide what a name means, and the mode of None.
     Raises:
-        UsageError: a name that is none of these, or a store without labels.
-        FormatError: a .toml file that is not a class set.
+        UsageError: a name that is none of these, a .toml file that is not a class set, or a store without labels.
     """
     known = sorted({label for row in labels for label in row} - {NONE_OF_THESE})
     if text is None:

@@ -25,7 +25,7 @@ from typing import Any
 
 from ingest.audio.clip import AudioItem
 from ingest.audioset.labels import display_name
-from ingest.errors import FormatError, UsageError
+from ingest.errors import EarshotError, FormatError, UsageError
 from ingest.ledger.file import FILE_NAME as LEDGER
 from ingest.ledger.file import State
 from ingest.ledger.ledger import Ledger
@@ -34,6 +34,8 @@ from ingest.places.files import atomic_path
 from ingest.places.folder import AudioPath, Folder, LocalFolder
 
 MANIFEST = "manifest.parquet"
+ABOUT_FILE = "about.parquet"
+"""In a store: what the manifest told of each item beside its labels (`keep_columns`); may be missing."""
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".wv"}
@@ -93,7 +95,7 @@ def read_items(path: Path | ArrowFolder) -> list[AudioItem]:
             of (what is finished), a folder of audio (then without labels; key and source are the path in it), or one
             audio file. In an object store: a folder that holds a manifest, or one of audio.
     Raises:
-        UsageError: there is nothing at `path`, or no audio in it, or it is a CSV file.
+        UsageError: there is nothing at `path`, or no audio in it, or it is a CSV file or some other Parquet file.
         FormatError: the manifest is damaged, or names a key twice.
     """
     if isinstance(path, ArrowFolder):
@@ -255,8 +257,7 @@ def _told(path: Path, shown: str) -> Any:
         table.validate(full=True)  # Arrow reads text that is not UTF-8 without a word; it fails where it is used
         return table
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise FormatError(f"{shown}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+        raise _no_manifest(shown, error) from error
 
 
 def _read_manifest(path: Path) -> list[AudioItem]:
@@ -278,11 +279,18 @@ def _manifest_rows(path: Path, shown: Path | str) -> list[dict[str, Any]]:
         table = pq.ParquetFile(path).read(wanted)
         rows: list[dict[str, Any]] = table.cast(pa.schema([_schema().field(name) for name in wanted])).to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise FormatError(f"{shown}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+        raise _no_manifest(shown, error) from error
     for row in rows:
         _require_complete(row, shown)
     return rows
+
+
+def _no_manifest(shown: Path | str, error: Exception) -> EarshotError:
+    """A file with the name of ours is damaged; one of another name was taken for a manifest by whoever named it."""
+    ours = posixpath.basename(str(shown)) in (MANIFEST, ABOUT_FILE)
+    return (FormatError if ours else UsageError)(
+        f"{shown}: not a manifest ({str(error).splitlines()[0]}); make it with `earshot ingest folder`"
+    )
 
 
 def _require_complete(row: dict[str, Any], shown: Path | str) -> None:

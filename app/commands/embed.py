@@ -77,8 +77,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from embeddings.embed import embed_on, load_for_worker, spec_of
     from embeddings.encoders import EncoderSettings, encoder_row
     from embeddings.fit import PCA_FILE
-    from embeddings.store import ABOUT_FILE, EmbeddingStore
-    from ingest.manifest import keep_columns
+    from embeddings.store import EmbeddingStore
+    from ingest.manifest import ABOUT_FILE, keep_columns
 
     row = encoder_row(encoder)
     _refuse_early(out, encoder, resampler)

@@ -114,9 +114,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
 def _values(columns: tuple[str, ...], manifest: Path | None, store: "Folder", keys: list[str]) -> dict[str, list[str]]:
     """Column -> its value for each row, "" where the manifest (or the store's own copy of it) tells nothing."""
     from embeddings.embedding import item_key
-    from embeddings.store import ABOUT_FILE
     from ingest.errors import UsageError
-    from ingest.manifest import read_column
+    from ingest.manifest import ABOUT_FILE, read_column
 
     if not columns:
         return {}

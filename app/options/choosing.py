@@ -77,9 +77,9 @@ def chosen_segments(path: Path, options: ChoosingOptions) -> ChosenSegments:
     """Read a list of segments and choose from it.
 
     Raises:
-        UsageError: a file that is not there, a name that is no label, options that contradict each other, or nothing
+        UsageError: a file that is not there or of another kind, a name that is no label, options that contradict each other, or nothing
             left to fetch.
-        FormatError: a file that is not what it should be.
+        FormatError: AudioSet's quality file is damaged.
     """
     choice = Choice(
         classes=() if options.classes is None else classes_named(options.classes),
