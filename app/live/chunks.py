@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ingest.audio.clip import Waveform
 from ingest.audio.decode import MAX_SAMPLE, downmix
+from ingest.counted import counted
 from ingest.errors import UsageError
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.int32] | npt.NDArray[np.floating[Any]]
@@ -106,7 +107,7 @@ def from_pcm16(data: bytes | bytearray | memoryview, sample_rate: int = 16_000, 
     size = len(memoryview(data).cast("B"))
     if channels < 1 or size % (2 * channels):
         raise UsageError(
-            f"pcm16: must be whole samples of {channels} channels of 2 bytes, got {size} bytes; "
+            f"pcm16: must be whole samples of {counted(channels, 'channel')} of 2 bytes, got {counted(size, 'byte')}; "
             "keep what is left over for the next chunk"
         )
     samples = np.frombuffer(bytes(data), "<i2").astype(np.int16, copy=False)

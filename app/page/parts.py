@@ -14,6 +14,7 @@ from app.live.states import State, Status
 from app.page.pictures import Floats, mask, mel_band_of, mel_picture, wave_path
 from classifiers.decision import Decision
 from classifiers.prediction import Prediction
+from ingest.counted import counted
 
 HEARING = (State.LISTENING, State.OVERLOADED)
 """Only in these states the latest answer is about what sounds now."""
@@ -115,7 +116,7 @@ def state_line(counters: Counters | None, filled_s: float, window_s: float, leve
     facts = [
         f"window {filled_s:.1f} of {window_s:g} s",
         f"level {level_dbfs:.0f} dBFS" if level_dbfs > -119 else "level: digital silence",
-        f"{counters.windows} windows",
+        counted(counters.windows, "window"),
     ]
     if counters.windows:
         facts.append(f"{counters.window_ms:.0f} ms a window")
@@ -295,7 +296,8 @@ def activity(grid: ActivityGrid | None, started_at: float | None, minutes: int =
 
 
 def _cell(name: str, minute: int, share: float, windows: int) -> str:
-    said = f"{name}, minute {minute + 1}: " + (f"{percent(share)} of {windows} windows" if windows else "not listened")
+    heard = f"{percent(share)} of {counted(windows, 'window')}" if windows else "not listened"
+    said = f"{name}, minute {minute + 1}: {heard}"
     fill = (
         f'<i style="height:{max(12.0, 100 * share):.0f}%;opacity:{0.45 + 0.55 * share:.2f}"></i>' if share > 0 else ""
     )

@@ -25,6 +25,7 @@ from classifiers.report.plots import (
 )
 from classifiers.report.templates import render
 from embeddings.encoders import ENCODERS
+from ingest.counted import counted
 
 MAX_MATRIX = 60
 """Classes in a confusion matrix that can still be read."""
@@ -167,7 +168,7 @@ def headline(metrics: Metrics) -> list[tuple[str, str, str]]:
             "rows whose likeliest class is right" if single else "rows with every class right",
         ),
         ("balanced accuracy", format_number(metrics.balanced_accuracy), "mean over classes, rare ones count as much"),
-        ("mAP", format_number(metrics.mAP), f"mean average precision of {metrics.classes_scored} classes"),
+        ("mAP", format_number(metrics.mAP), f"mean average precision of {counted(metrics.classes_scored, 'class')}"),
         ("AUC", format_number(metrics.auc), "a sound of the class scores above another"),
         ("d′", format_number(metrics.d_prime, 2), "the same in standard deviations"),
         *_calibration_line(metrics),
@@ -234,7 +235,7 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
     left_out = f"{made['left_out_none']:,} with none of the classes, {made['left_out_several']:,} with several"
     chosen = {k: v for k, v in (info.head_settings.get("chosen") or {}).items() if v is not None}
     facts = [
-        ("rows", f"{made['rows']:,} of {made['sources']:,} recordings" if made["rows"] else ""),
+        ("rows", f"{made['rows']:,} of {counted(made['sources'], 'recording')}" if made["rows"] else ""),
         (
             "left out",
             (left_out if made["left_out_none"] or made["left_out_several"] else "no rows") if made["rows"] else "",

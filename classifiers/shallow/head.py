@@ -81,8 +81,8 @@ def _learns_no_more_than_shares(problem: Problem) -> bool:
     rows, fewest = len(problem.data.targets), problem.family.fewest_rows
     if rows < fewest:
         log.warning(
-            "--head %s: learns nothing of the sounds from fewer than %d rows, here %d, only how frequent each class is; "
-            "add sounds, or use --head attention",
+            "--head %s: learns nothing of the sounds from fewer than %d rows, here %d, only how frequent each class "
+            "is; add sounds, or use --head attention",
             problem.name, fewest, rows,
         )  # fmt: skip
     return rows < fewest

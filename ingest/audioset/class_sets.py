@@ -114,7 +114,8 @@ def read_class_set(path: Path) -> ClassSet:
     except OSError as error:
         raise UsageError(f"--classes: {path} cannot be read ({error.strerror}); check the path") from error
     except (KeyError, TypeError) as error:
-        raise UsageError(f"{path}: a class set needs title, mode and [[classes]] with name and mids; add them") from error
+        needs = "a class set needs title, mode and [[classes]] with name and mids; add them"
+        raise UsageError(f"{path}: {needs}") from error
 
 
 def class_set_names() -> list[str]:

@@ -32,7 +32,8 @@ def items(folder: Path) -> list[AudioItem]:
     """One item for each row.
 
     Raises:
-        UsageError: no such table, or more than one; a row without path, or with that of another row; a fold that is no whole number.
+        UsageError: no such table, or more than one; a row without path, or with that of another row; a fold that is
+            no whole number.
     """
     tables = _tables(folder)
     if len(tables) != 1:

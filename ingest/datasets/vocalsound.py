@@ -53,7 +53,9 @@ def items(folder: Path) -> list[AudioItem]:
             continue
         name = _NAME.fullmatch(path.stem)
         if name is None:
-            raise UsageError(f"{path}: in this layout a name is speaker_collection_sound; take the file out, or name another layout")
+            raise UsageError(
+                f"{path}: in this layout a name is speaker_collection_sound; take the file out, or name another layout"
+            )
         about = {"gender": _GENDERS[name["gender"]], **speakers.get(name["speaker"], {})}
         found.append(
             AudioItem(

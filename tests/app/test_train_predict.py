@@ -234,7 +234,7 @@ def test_evaluate_says_what_rows_without_labels_count_as(tmp_path: Path, capsys:
     store = labelled_store(tmp_path / "emb", [("Dog",), ("Siren",), ("Dog", "Siren"), ()])
     code, out, err = run(capsys, "evaluate", tmp_path / "m", store, "--json")
     assert (code, json.loads(out)["n"]) == (0, 4)
-    assert "note: 1 of the 4 rows have no label: taken for none of the classes" in err
+    assert "note: 1 of the 4 rows has no label: taken for none of the classes" in err
 
 
 @pytest.fixture(scope="module")

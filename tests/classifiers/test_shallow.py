@@ -220,7 +220,7 @@ def test_a_large_problem_is_searched_in_part_and_learnt_whole(monkeypatch: pytes
         ("hist-boosting", "sklearn.ensemble.HistGradientBoostingClassifier", "openmp", "TREE_THREADS_FROM"),
     ],
 )
-def test_a_small_fit_waits_for_no_other_thread(
+def test_a_small_fit_waits_for_no_other_thread(  # noqa: PLR0917
     name: str, engine: str, api: str, limit: str, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither machines nor what stands before them, in the search as at the end."""
