@@ -20,6 +20,8 @@ import os
 import posixpath
 import shlex
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -261,11 +263,8 @@ def _told(path: Path, shown: str) -> Any:
 
 
 def _read_manifest(path: Path) -> list[AudioItem]:
-    above = _above(path.parent)
-    items = [
-        _item(row, above / stored[3:] if (stored := row["path"]).startswith("../") else path.parent / stored)
-        for row in _manifest_rows(path, path)
-    ]
+    place = placer(path.parent)
+    items = [_item(row, place(row["path"])) for row in _manifest_rows(path, path)]
     _require_unique(items, path)
     return sorted(items, key=lambda item: item.key)
 
@@ -323,20 +322,36 @@ def _require_text(path: AudioPath) -> None:
 def _stored_path(path: AudioPath, folder: Path) -> str:
     if not isinstance(path, Path):
         return str(path)
+    if ".." in path.parts and ".." in (parent := _plain(path.parent)).parts:
+        path = parent.resolve() / path.name  # else the dots go, and a link before them with them
     base, target = Path(os.path.abspath(folder)), Path(os.path.abspath(path))  # noqa: PTH100 - links stay
     top = base if base.is_symlink() else base.parent  # what is above a link is not what is beside it
     return Path(os.path.relpath(target, base) if target.is_relative_to(top) else target).as_posix()
 
 
-def _above(folder: Path) -> Path:
-    """The folder above, without dots where it can be had: what lies beside `clips` is then `snd/dog.wav` for people,
-    and not `clips/../snd/dog.wav`, which is another file where `clips` is a link."""
-    above = folder / ".."
-    plain = Path(os.path.normpath(above))
+def placer(folder: Path) -> Callable[[str], Path]:
+    """What a path that is written in a table in `folder` leads to: the folder above it is asked for once.
+
+    What lies beside `clips` is `snd/dog.wav` for people, and not `clips/../snd/dog.wav`.
+    """
+    above = cache(lambda at: _plain(at / ".."))
+
+    def place(written: str) -> Path:
+        at = folder
+        while written.startswith("../"):
+            at, written = above(at), written[3:]
+        return at / written
+
+    return place
+
+
+def _plain(folder: Path) -> Path:
+    """The folder without dots where that is the same one: what is above a link is not what is beside it."""
+    plain = Path(os.path.normpath(folder))
     try:
-        return plain if plain.samefile(above) else above
+        return plain if plain.samefile(folder) else folder
     except OSError:
-        return above
+        return folder
 
 
 def _schema() -> Any:

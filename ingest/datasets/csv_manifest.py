@@ -10,12 +10,14 @@
 """
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import Row, read_table
 from ingest.errors import UsageError, one_line
+from ingest.manifest import placer
 
 FOLD_DIGITS = 9
 """What a manifest's 32 bits hold."""
@@ -42,9 +44,9 @@ def items(folder: Path) -> list[AudioItem]:
             f"{', '.join(table.name for table in tables) or unread(folder) or 'no CSV file'}; "
             f"{'keep one' if tables else 'make one, as UTF-8 text with commas between its columns'}"
         )
-    found: dict[str, AudioItem] = {}
+    found, place = dict[str, AudioItem](), placer(folder)
     for where, row in read_table(tables[0]):
-        item = _item(row, folder, where)
+        item = _item(row, place, where)
         if item.key in found:
             raise UsageError(
                 f"{where}: {item.key!r} has a row above already; give each file one row, with `;` between its labels"
@@ -86,7 +88,7 @@ def _is_table(columns: list[str]) -> bool:
     return "path" in columns and not {"label", "labels"}.isdisjoint(columns)
 
 
-def _item(row: Row, folder: Path, where: str) -> AudioItem:
+def _item(row: Row, place: Callable[[str], Path], where: str) -> AudioItem:
     name, fold = (row["path"] or "").strip(), (row.get("fold") or "").strip()
     labels = (row.get("labels") or row.get("label") or "").split(";")
     if not name:
@@ -95,7 +97,7 @@ def _item(row: Row, folder: Path, where: str) -> AudioItem:
         raise UsageError(f"{where}: fold must be a whole number or empty, got {fold!r}; correct it")
     return AudioItem(
         key=Path(name).as_posix(),
-        path=folder / name,
+        path=place(Path(name).as_posix()),
         source=(row.get("source") or "").strip() or Path(name).as_posix(),
         mids=tuple(dict.fromkeys(label.strip() for label in labels if label.strip())),
         fold=int(fold) if fold else None,
