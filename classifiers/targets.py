@@ -83,7 +83,7 @@ def require_some_row(labels: Sequence[tuple[str, ...]], class_set: ClassSet) -> 
     """Raise UsageError where a store has nothing to measure a model on: no row has any of its classes."""
     if not label_columns(labels, class_set):
         raise UsageError(
-            f"EMB: no row has a class of this model, {_some(class_set.names)} (of {counted(len(labels), 'row')}, "
+            f"EMB: no row has a class of this model, {some_of(class_set.names)} (of {counted(len(labels), 'row')}, "
             f"{_labels_in_words(labels)}); name a store with such labels, or use `earshot predict`"
         )
 
@@ -132,7 +132,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     empty = [name for name, n in zip(class_set.names, support, strict=True) if n == 0]
     if empty and (need_all or len(empty) == len(support)):
         _refuse_never_alone(class_set, values)
-        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else _some(empty)
+        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else some_of(empty)
         raise UsageError(
             f"--classes: no row has {missing} (of {counted(len(labels), 'row')}, {_labels_in_words(labels)}); "
             "leave the class out, or embed sounds of it"
@@ -140,7 +140,7 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     everywhere = [name for name, n in zip(class_set.names, support, strict=True) if n == len(targets.values)]
     if everywhere and need_all:
         raise UsageError(
-            f"--classes: every row has {_some(everywhere)} (of {counted(len(targets.values), 'row')}), and nothing "
+            f"--classes: every row has {some_of(everywhere)} (of {counted(len(targets.values), 'row')}), and nothing "
             "teaches what it is not; embed sounds without it, or leave the class out"
         )
     return targets
@@ -214,7 +214,7 @@ def _refuse_never_alone(class_set: ClassSet, values: npt.NDArray[np.float32]) ->
     alone = np.flatnonzero(values[values.sum(axis=1) == 1].any(axis=0))
     together = np.setdiff1d(np.flatnonzero(values.any(axis=0)), alone)
     if len(together):
-        named = _some([class_set.names[int(c)] for c in together])
+        named = some_of([class_set.names[int(c)] for c in together])
         raise UsageError(
             f"--classes: rows with {named} all have another of the classes too, and here a row has exactly one; leave "
             'the class out, or name a .toml file of the classes with mode = "multi"'
@@ -260,7 +260,7 @@ def _title(classes: Sequence[SoundClass], most: int = 3) -> str:
     return named if len(classes) <= most else f"{named} and {len(classes) - most} more"
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def some_of(names: Sequence[str], most: int = 5) -> str:
     """Names for a message: the first of them, and how many more there are."""
     return ", ".join(map(repr, names[:most])) + f" and {len(names) - most:,} more" * (len(names) > most)
 

@@ -24,6 +24,7 @@ from classifiers.report.plots import (
     reliability_dots,
 )
 from classifiers.report.templates import render
+from classifiers.targets import some_of
 from embeddings.encoders import ENCODERS
 from ingest.counted import counted
 
@@ -233,6 +234,7 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
     """What it was trained on and with, as label and text."""
     made = info.trained_on
     left_out = f"{made['left_out_none']:,} with none of the classes, {made['left_out_several']:,} with several"
+    rare = made.get("left_out_class_names")  # which models of earlier versions do not tell
     chosen = {k: v for k, v in (info.head_settings.get("chosen") or {}).items() if v is not None}
     facts = [
         ("rows", f"{made['rows']:,} of {counted(made['sources'], 'recording')}" if made["rows"] else ""),
@@ -240,6 +242,7 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
             "left out",
             (left_out if made["left_out_none"] or made["left_out_several"] else "no rows") if made["rows"] else "",
         ),
+        ("classes left out", f"{some_of(rare)}: too few recordings" if rare else ""),
         ("store", made["store"] or "in memory"),
         ("fingerprint", made["fingerprint"][:16]),
         ("encoder", f"{info.spec.encoder}: {info.spec.dim} x {info.spec.dtype} every {info.spec.hop_s:g} s"),
