@@ -100,7 +100,7 @@ def _installed() -> Iterator[tuple[str, Any]]:
 
     upright = {
         entry.name: entry.fname
-        for entry in sorted(fontManager.ttflist, key=lambda entry: -abs(entry.weight - REGULAR))
+        for entry in sorted(fontManager.ttflist, key=lambda entry: -abs(int(entry.weight) - REGULAR))
         if entry.style == "normal" and not entry.fname.startswith(get_data_path())
     }
     for family in sorted(upright, key=lambda name: ("sans" not in name.lower(), name)):

@@ -56,7 +56,7 @@ class EmbeddingTable:
             return
         finite = np.isfinite(self.vectors).all(axis=(1, 2))
         if not finite.all():
-            others = np.count_nonzero(~finite) - 1
+            others = int(np.count_nonzero(~finite)) - 1
             also = f" (so do those of {counted(others, 'other row')})" if others else ""
             raise FormatError(
                 f"{self.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values{also}; embed this audio "

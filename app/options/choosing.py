@@ -103,7 +103,8 @@ def chosen_segments(path: Path, options: ChoosingOptions) -> ChosenSegments:
         bad_rows[options.strong] = events.bad_rows
     chosen = choose(found.segments, choice, quality)
     if not chosen.segments:
-        raise UsageError(f"{path}: none of its segments is asked for; ask for other --classes")
+        of = counted(len(found.segments), "segment")
+        raise UsageError(f"{path}: none of its {of} is asked for; ask for other --classes")
     keys = {s.key for s in chosen.segments} if strong else set()
     return ChosenSegments(chosen, {key: of_key for key, of_key in strong.items() if key in keys}, bad_rows)
 
