@@ -259,7 +259,7 @@ def test_the_share_to_keep_travels_with_the_bundle(tmp_path: Path) -> None:
 
 
 def test_background_that_cannot_be_had_is_refused() -> None:
-    with pytest.raises(UsageError, match="all 90 rows have a class"):
+    with pytest.raises(UsageError, match="of 90 rows none is without a class"):
         train(make_table(), make_spec(), replace(SETTINGS, background=5))
     with pytest.raises(UsageError, match="mode multi learns from every row"):
         train(make_table(), make_spec(), replace(SETTINGS, classes="Dog", background=5))
