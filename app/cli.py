@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from app.signals import heeding_signals
+from ingest.counted import counted
 from ingest.errors import EarshotError
 
 COMMANDS = {
@@ -132,7 +133,7 @@ def end_with_failures(failed: int, of: int, what: str) -> None:
     if failed and of == 1:
         raise click.exceptions.Exit(EarshotError.exit_code)
     if failed:
-        raise EarshotError(f"{failed} of {of:,} files could not be {what}; each is named above")
+        raise EarshotError(f"{failed:,} of {counted(of, 'file')} could not be {what}; each is named above")
 
 
 def _leave(message: str, code: int, debug: bool, **_: Any) -> None:

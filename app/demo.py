@@ -16,6 +16,7 @@ from app.citysounds import SAMPLE_RATE, synthesise
 from app.cli import said_as_json
 from embeddings.weights import fetch, find_weights
 from ingest.audioset.labels import mid_of
+from ingest.counted import counted
 from ingest.errors import WeightsError
 
 FETCH_TIMEOUT_S = 5.0
@@ -86,7 +87,7 @@ def run_demo(settings: DemoSettings, say: Say) -> dict[str, Any]:
         count = write_sounds(
             out / "sounds" / split, seed=settings.seed + offset, recordings=recordings, duration_s=settings.duration_s
         )
-        say(f"sounds: {count} synthetic city sounds in {out / 'sounds' / split}")
+        say(f"sounds: {counted(count, 'synthetic city sound')} in {out / 'sounds' / split}")
 
     def step(*args: str | Path) -> Any:
         words = [str(arg) for arg in args]

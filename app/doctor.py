@@ -16,6 +16,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Literal
 
+from ingest.counted import counted
+
 State = Literal["ok", "warn", "fail"]
 
 PYTHONS = ((3, 11), (3, 14))
@@ -148,9 +150,8 @@ def check_litert() -> Check:
         fails = "YAMNet, whose converted form is kept there"
         return Check("litert cache", "fail", f"{folder}: {error.strerror}", fails, f"make {folder} writable")
     models = len(list(folder.glob("*.tflite")))
-    return Check(
-        "litert cache", "ok", f"{folder}: {models} models" if models else f"{folder}: filled at first use, 15 s"
-    )
+    holds = counted(models, "model") if models else "filled at first use, 15 s"
+    return Check("litert cache", "ok", f"{folder}: {holds}")
 
 
 def check_ytdlp(today: date) -> Check:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ingest.counted import counted
 from ingest.errors import UsageError
 
 Protocol = Literal["auto", "folds", "cv5", "split", "none"]
@@ -130,8 +131,9 @@ def check_no_leak(splits: Sequence[Split], sources: Sequence[str]) -> None:
         both = np.intersect1d(group[split.train], group[split.test]).tolist()
         if len(both):
             raise UsageError(
-                f"{split.name}: source {str(names[both[0]])!r} has rows in both training and test ({len(both)} such "
-                "sources), which flatters every number; mend the folds, or use --protocol cv5"
+                f"{split.name}: source {str(names[both[0]])!r} has rows in both training and test "
+                f"({counted(len(both), 'such source')}), which flatters every number; mend the folds, or use "
+                "--protocol cv5"
             )
 
 
@@ -179,8 +181,8 @@ def _predefined(folds: npt.NDArray[np.int32]) -> list[Split]:
     present = np.unique(folds)
     if without or len(present) < 2:
         raise UsageError(
-            f"--protocol folds: every row needs a fold and there must be two or more, got {without} rows without and "
-            f"{len(present[present >= 0])} folds; use --protocol cv5"
+            "--protocol folds: every row needs a fold and there must be two or more, got "
+            f"{counted(without, 'row')} without and {counted(len(present[present >= 0]), 'fold')}; use --protocol cv5"
         )
     return _of_folds(folds, present)
 

@@ -14,6 +14,7 @@ from embeddings.mapped import take, zeros
 from ingest.audioset.choose import relatives
 from ingest.audioset.class_sets import NONE_OF_THESE, ClassSet, Mode, SoundClass, class_set_names, find_class_set
 from ingest.audioset.labels import display_name, load_labels, mid_of, mid_or_none
+from ingest.counted import counted
 from ingest.errors import UsageError
 
 ALL_BACKGROUND = -1
@@ -45,8 +46,7 @@ def resolve_class_set(text: str | None, labels: Sequence[tuple[str, ...]]) -> Cl
             None: every label of the store is a class.
         labels: the labels of each row of the store; they decide what a name means, and the mode of None.
     Raises:
-        UsageError: a name that is none of these, or a store without labels.
-        FormatError: a .toml file that is not a class set.
+        UsageError: a name that is none of these, a .toml file that is not a class set, or a store without labels.
     """
     known = sorted({label for row in labels for label in row} - {NONE_OF_THESE})
     if text is None:
@@ -73,8 +73,8 @@ def without_rare(
     kept = tuple(c for c, n in zip(class_set.classes, per_class, strict=True) if n >= least)
     if len(kept) < (2 if class_set.mode == "single" else 1):
         raise UsageError(
-            f"--min-sources {least}: leaves {len(kept)} of {len(class_set.classes)} classes, the most frequent with "
-            f"sounds of {int(per_class.max()):,} sources; ask for fewer, or add sounds"
+            f"--min-sources {least}: leaves {len(kept)} of {counted(len(class_set.classes), 'class')}, the most "
+            f"frequent with sounds of {counted(int(per_class.max()), 'source')}; ask for fewer, or add sounds"
         )
     return replace(class_set, classes=kept)
 
@@ -83,7 +83,7 @@ def require_some_row(labels: Sequence[tuple[str, ...]], class_set: ClassSet) -> 
     """Raise UsageError where a store has nothing to measure a model on: no row has any of its classes."""
     if not label_columns(labels, class_set):
         raise UsageError(
-            f"EMB: no row has a class of this model, {_some(class_set.names)} (of {len(labels):,} rows, "
+            f"EMB: no row has a class of this model, {some_of(class_set.names)} (of {counted(len(labels), 'row')}, "
             f"{_labels_in_words(labels)}); name a store with such labels, or use `earshot predict`"
         )
 
@@ -132,15 +132,15 @@ def make_targets(labels: Sequence[tuple[str, ...]], class_set: ClassSet, *, need
     empty = [name for name, n in zip(class_set.names, support, strict=True) if n == 0]
     if empty and (need_all or len(empty) == len(support)):
         _refuse_never_alone(class_set, values)
-        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else _some(empty)
+        missing = f"any of the {len(empty)} classes" if len(empty) == len(support) > 3 else some_of(empty)
         raise UsageError(
-            f"--classes: no row has {missing} (of {len(labels):,} rows, {_labels_in_words(labels)}); "
+            f"--classes: no row has {missing} (of {counted(len(labels), 'row')}, {_labels_in_words(labels)}); "
             "leave the class out, or embed sounds of it"
         )
     everywhere = [name for name, n in zip(class_set.names, support, strict=True) if n == len(targets.values)]
     if everywhere and need_all:
         raise UsageError(
-            f"--classes: every row has {_some(everywhere)} (of {len(targets.values)} rows), and nothing "
+            f"--classes: every row has {some_of(everywhere)} (of {counted(len(targets.values), 'row')}), and nothing "
             "teaches what it is not; embed sounds without it, or leave the class out"
         )
     return targets
@@ -165,8 +165,8 @@ def add_background(
     strangers = rows_of_strangers(labels, class_set, relatives_too=n == ALL_BACKGROUND)
     if not len(strangers):
         raise UsageError(
-            f"--background: all {len(labels)} rows have a class or a relative of one in the ontology; "
-            "add sounds of other classes to the store, or leave --background out"
+            f"--background: of {counted(len(labels), 'row')} none is without a class and its relatives in the "
+            "ontology; add sounds of other classes to the store, or leave --background out"
         )
     chosen = rng.permutation(strangers)[: None if n == ALL_BACKGROUND else n]
     rows = np.concatenate([targets.rows, chosen])
@@ -214,7 +214,7 @@ def _refuse_never_alone(class_set: ClassSet, values: npt.NDArray[np.float32]) ->
     alone = np.flatnonzero(values[values.sum(axis=1) == 1].any(axis=0))
     together = np.setdiff1d(np.flatnonzero(values.any(axis=0)), alone)
     if len(together):
-        named = _some([class_set.names[int(c)] for c in together])
+        named = some_of([class_set.names[int(c)] for c in together])
         raise UsageError(
             f"--classes: rows with {named} all have another of the classes too, and here a row has exactly one; leave "
             'the class out, or name a .toml file of the classes with mode = "multi"'
@@ -229,7 +229,8 @@ def _balanced(
     if len(sides[0]) and not len(sides[1]):
         raise UsageError(
             f"--classes: {class_set.title!r} wants as many rows without {' or '.join(class_set.names)} as with it, and "
-            f"of {len(labels)} rows none is without it and its relatives in the ontology; embed other sounds too"
+            f"of {counted(len(labels), 'row')} none is without it and its relatives in the ontology; embed other "
+            "sounds too"
         )
     fewest, lots = min(map(len, sides)), np.random.default_rng(0)
     used = np.zeros(len(labels), bool)
@@ -259,7 +260,7 @@ def _title(classes: Sequence[SoundClass], most: int = 3) -> str:
     return named if len(classes) <= most else f"{named} and {len(classes) - most} more"
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def some_of(names: Sequence[str], most: int = 5) -> str:
     """Names for a message: the first of them, and how many more there are."""
     return ", ".join(map(repr, names[:most])) + f" and {len(names) - most:,} more" * (len(names) > most)
 

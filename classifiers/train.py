@@ -92,12 +92,12 @@ class OutOfFold:
 class Prepared:
     """What a head learns from and how it is measured.
 
-    class_set: without the rare classes, of which there were `rare`.
+    class_set: without the classes of too few sources, whose names are in `rare`.
     used: the rows that the class set can use; `data` and `facts` are of the same ones.
     """
 
     class_set: ClassSet
-    rare: int
+    rare: tuple[str, ...]
     targets: Targets
     used: EmbeddingTable
     data: TrainingData
@@ -131,7 +131,7 @@ def prepare(table: EmbeddingTable, spec: EncoderSpec, settings: ProblemSettings)
         used.vectors, used.mask, targets.values, used.sources, used.mids, class_set.names, class_set.mode, spec,
         tuple(c.mids for c in class_set.classes),
     )  # fmt: skip
-    rare = len(asked.classes) - len(class_set.classes)
+    rare = tuple(name for name in asked.names if name not in class_set.names)
     return Prepared(class_set, rare, targets, used, data, RowFacts.of(used, class_set), protocol, splits)
 
 
@@ -330,7 +330,8 @@ def _provenance(made: Prepared) -> dict[str, Any]:
         "background": targets.background,
         "left_out_none": targets.left_out_none,
         "left_out_several": targets.left_out_several,
-        "left_out_classes": made.rare,
+        "left_out_classes": len(made.rare),
+        "left_out_class_names": list(made.rare),
         "rows_per_class": dict(zip(made.class_set.names, per_class, strict=True)),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "versions": recorded_versions(),

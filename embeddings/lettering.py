@@ -15,6 +15,7 @@ MOST_LETTERS = 90
 """Of a title, which would else run out of the picture."""
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """Not printable, and yet a part of words: Persian and Hindi are spelt with them."""
+REGULAR = 400
 _OWN = "sans-serif"
 """What matplotlib takes by itself: DejaVu Sans, which comes with it, unless its user has chosen another."""
 
@@ -87,7 +88,9 @@ def _own_font() -> Any:
 
 
 def _installed() -> Iterator[tuple[str, Any]]:
-    """Name and font of each upright family, those without serifs first, as ours is.
+    """Name and font of each upright family, those without serifs first, as ours is; of its weights that nearest to the
+    regular one. Some have no other than a thin one: a variable font, as Noto's for Chinese, is listed as what it is at
+    one end.
 
     matplotlib brings others: for formulas, and one of a box for every letter there is. They are for no name.
     """
@@ -97,8 +100,8 @@ def _installed() -> Iterator[tuple[str, Any]]:
 
     upright = {
         entry.name: entry.fname
-        for entry in fontManager.ttflist
-        if entry.style == "normal" and entry.weight == 400 and not entry.fname.startswith(get_data_path())
+        for entry in sorted(fontManager.ttflist, key=lambda entry: -abs(int(entry.weight) - REGULAR))
+        if entry.style == "normal" and not entry.fname.startswith(get_data_path())
     }
     for family in sorted(upright, key=lambda name: ("sans" not in name.lower(), name)):
         try:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from embeddings.columns import binary_data, binary_rows, numbers, optional_integers, string_lists, strings
 from embeddings.embedding import Embedding, Vectors
 from embeddings.encoders import EncoderSpec
+from ingest.counted import counted
 from ingest.errors import FormatError
 
 SCHEMA = pa.schema(
@@ -131,7 +132,7 @@ class PartWriter:
         self._check(f"{columns.keys[0]} and {n - 1} more", vectors)
         if n_patches.min() < 1 or n_patches.sum() != len(vectors):
             raise FormatError(
-                f"n_patches must be at least 1 and sum to {len(vectors)} vectors, "
+                f"n_patches must be at least 1 and sum to {counted(len(vectors), 'vector')}, "
                 f"got a minimum of {n_patches.min()} and a sum of {n_patches.sum()}; count the patches of each row"
             )
         small = columns.to_arrow()

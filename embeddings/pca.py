@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ingest.counted import counted
 from ingest.errors import UsageError, WeightsError
 from ingest.foreign import DAMAGED_NPZ
 from ingest.places.files import atomic_path
@@ -62,7 +63,7 @@ def fit_pca(vectors: Floats, dim: int = 128) -> Pca:
     rank_limit = min(len(vectors) - 1, vectors.shape[1])
     if rank_limit < dim:
         raise UsageError(
-            f"--fit-pca: {len(vectors)} vectors of {vectors.shape[1]} values cannot fit {dim} directions; "
+            f"--fit-pca: {counted(len(vectors), 'vector')} of {vectors.shape[1]} values cannot fit {dim} directions; "
             f"give more audio (more than {dim} patches, better thousands)"
         )
     means = vectors.mean(axis=0, dtype=np.float64)

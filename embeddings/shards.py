@@ -270,7 +270,7 @@ def _read_stats(store: EmbeddingStore, file: str) -> ShardStats:
         if file != _stats_name(stats.name) or stats.rows < 0:
             raise ValueError(f"name is {stats.name!r:.80}, rows is {stats.rows}")
         if stats.marks and len(unpack(stats.marks)) != len(stats.done):
-            raise ValueError(f"{len(stats.done)} files are done, and as many marks must be there")
+            raise ValueError(f"it must have as many marks as files done, {len(stats.done)}")
         return stats
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(

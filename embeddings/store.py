@@ -32,8 +32,6 @@ from ingest.places.folder import Folder, LocalFolder, folder_at
 __all__ = ["EmbeddingStore", "EmbeddingTable", "PartWriter"]
 
 SPEC_FILE = "spec.json"
-ABOUT_FILE = "about.parquet"
-"""What the manifest told of each item beside its labels (see `ingest.manifest.keep_columns`); may be missing."""
 _RECORDED_VERSIONS = ("earshot", "numpy", "pyarrow", "soxr", "tensorflow", "ai-edge-litert", "librosa")
 
 

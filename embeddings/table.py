@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from embeddings.embedding import Vectors
 from embeddings.mapped import take
+from ingest.counted import counted
 from ingest.errors import FormatError
 
 
@@ -38,7 +39,7 @@ class EmbeddingTable:
         if any(len(column) != n for column in columns) or self.vectors.shape[:2] != self.mask.shape:
             lengths = [len(column) for column in columns]
             raise FormatError(
-                f"EmbeddingTable: columns must have {n} rows like keys, got {lengths}; pass whole columns"
+                f"EmbeddingTable: columns must have {counted(n, 'row')} like keys, got {lengths}; pass whole columns"
             )
 
     def __len__(self) -> int:
@@ -55,8 +56,8 @@ class EmbeddingTable:
             return
         finite = np.isfinite(self.vectors).all(axis=(1, 2))
         if not finite.all():
-            others = np.count_nonzero(~finite) - 1
-            also = f" (so do those of {others:,} other rows)" if others else ""
+            others = int(np.count_nonzero(~finite)) - 1
+            also = f" (so do those of {counted(others, 'other row')})" if others else ""
             raise FormatError(
                 f"{self.keys[int(np.argmin(finite))]}: its vectors hold NaN or infinite values{also}; embed this audio "
                 "again, or take the rows out"

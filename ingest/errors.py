@@ -1,7 +1,8 @@
 """Every error that Earshot raises on purpose.
 
 EarshotError                    something expected went wrong; str(error) is one line with the remedy (exit 1)
-├── UsageError                  the user's mistake: an argument, a path, a combination (exit 2)
+├── UsageError                  the user's mistake: an argument, a path, a combination, a file or folder that is
+│   │                           not of the kind that was asked for, or what a person wrote into one (exit 2)
 │   └── SpecMismatchError       what is named was not made alike: rows, stores or models of different encoders
 ├── AudioError                  one file cannot become a waveform; a batch goes on without it
 │   ├── MissingAudioError       not there, or vanished during the run
@@ -14,7 +15,7 @@ EarshotError                    something expected went wrong; str(error) is one
 ├── DownloadError               a published file could not be had whole; what came of it is kept
 ├── WeightsError                weights are missing, unreachable or do not fit
 ├── EngineError                 the workers died, or nothing was heard of them for too long; the work can go on
-└── FormatError                 a file of ours or of AudioSet's is not what it should be
+└── FormatError                 a file that Earshot or AudioSet's makers wrote is damaged, or of another version
 
 Foreign exceptions are translated once, where they enter, with `raise ... from`.
 """

@@ -20,12 +20,14 @@ import os
 import posixpath
 import shlex
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ingest.audio.clip import AudioItem
 from ingest.audioset.labels import display_name
-from ingest.errors import FormatError, UsageError
+from ingest.errors import EarshotError, FormatError, UsageError
 from ingest.ledger.file import FILE_NAME as LEDGER
 from ingest.ledger.file import State
 from ingest.ledger.ledger import Ledger
@@ -34,6 +36,8 @@ from ingest.places.files import atomic_path
 from ingest.places.folder import AudioPath, Folder, LocalFolder
 
 MANIFEST = "manifest.parquet"
+ABOUT_FILE = "about.parquet"
+"""In a store: what the manifest told of each item beside its labels (`keep_columns`); may be missing."""
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".w64", ".rf64", ".flac", ".aif", ".aiff", ".aifc", ".au", ".caf", ".wv"}
@@ -93,7 +97,7 @@ def read_items(path: Path | ArrowFolder) -> list[AudioItem]:
             of (what is finished), a folder of audio (then without labels; key and source are the path in it), or one
             audio file. In an object store: a folder that holds a manifest, or one of audio.
     Raises:
-        UsageError: there is nothing at `path`, or no audio in it, or it is a CSV file.
+        UsageError: there is nothing at `path`, or no audio in it, or it is a CSV file or some other Parquet file.
         FormatError: the manifest is damaged, or names a key twice.
     """
     if isinstance(path, ArrowFolder):
@@ -255,16 +259,12 @@ def _told(path: Path, shown: str) -> Any:
         table.validate(full=True)  # Arrow reads text that is not UTF-8 without a word; it fails where it is used
         return table
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise FormatError(f"{shown}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+        raise _no_manifest(shown, error) from error
 
 
 def _read_manifest(path: Path) -> list[AudioItem]:
-    above = _above(path.parent)
-    items = [
-        _item(row, above / stored[3:] if (stored := row["path"]).startswith("../") else path.parent / stored)
-        for row in _manifest_rows(path, path)
-    ]
+    place = placer(path.parent)
+    items = [_item(row, place(row["path"])) for row in _manifest_rows(path, path)]
     _require_unique(items, path)
     return sorted(items, key=lambda item: item.key)
 
@@ -278,11 +278,18 @@ def _manifest_rows(path: Path, shown: Path | str) -> list[dict[str, Any]]:
         table = pq.ParquetFile(path).read(wanted)
         rows: list[dict[str, Any]] = table.cast(pa.schema([_schema().field(name) for name in wanted])).to_pylist()
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise FormatError(f"{shown}: not a manifest ({reason}); make it with `earshot ingest folder`") from error
+        raise _no_manifest(shown, error) from error
     for row in rows:
         _require_complete(row, shown)
     return rows
+
+
+def _no_manifest(shown: Path | str, error: Exception) -> EarshotError:
+    """A file with the name of ours is damaged; one of another name was taken for a manifest by whoever named it."""
+    ours = posixpath.basename(str(shown)) in (MANIFEST, ABOUT_FILE)
+    return (FormatError if ours else UsageError)(
+        f"{shown}: not a manifest ({str(error).splitlines()[0]}); make it with `earshot ingest folder`"
+    )
 
 
 def _require_complete(row: dict[str, Any], shown: Path | str) -> None:
@@ -315,20 +322,36 @@ def _require_text(path: AudioPath) -> None:
 def _stored_path(path: AudioPath, folder: Path) -> str:
     if not isinstance(path, Path):
         return str(path)
+    if ".." in path.parts and ".." in (parent := _plain(path.parent)).parts:
+        path = parent.resolve() / path.name  # else the dots go, and a link before them with them
     base, target = Path(os.path.abspath(folder)), Path(os.path.abspath(path))  # noqa: PTH100 - links stay
     top = base if base.is_symlink() else base.parent  # what is above a link is not what is beside it
     return Path(os.path.relpath(target, base) if target.is_relative_to(top) else target).as_posix()
 
 
-def _above(folder: Path) -> Path:
-    """The folder above, without dots where it can be had: what lies beside `clips` is then `snd/dog.wav` for people,
-    and not `clips/../snd/dog.wav`, which is another file where `clips` is a link."""
-    above = folder / ".."
-    plain = Path(os.path.normpath(above))
+def placer(folder: Path) -> Callable[[str], Path]:
+    """What a path that is written in a table in `folder` leads to: the folder above it is asked for once.
+
+    What lies beside `clips` is `snd/dog.wav` for people, and not `clips/../snd/dog.wav`.
+    """
+    above = cache(lambda at: _plain(at / ".."))
+
+    def place(written: str) -> Path:
+        at = folder
+        while written.startswith("../"):
+            at, written = above(at), written[3:]
+        return at / written
+
+    return place
+
+
+def _plain(folder: Path) -> Path:
+    """The folder without dots where that is the same one: what is above a link is not what is beside it."""
+    plain = Path(os.path.normpath(folder))
     try:
-        return plain if plain.samefile(above) else above
+        return plain if plain.samefile(folder) else folder
     except OSError:
-        return above
+        return folder
 
 
 def _schema() -> Any:

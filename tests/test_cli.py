@@ -9,11 +9,13 @@ from pathlib import Path
 
 import click
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from click.testing import CliRunner
 
-from app.cli import COMMANDS
+from app.cli import COMMANDS, main
 from app.options.places import AudioType, NameType, StoreType
 from ingest.errors import UsageError
 
@@ -151,3 +153,38 @@ def test_what_a_group_says_of_its_commands_is_not_cut_off() -> None:
     for name in groups:
         said = CliRunner().invoke(commands[name], ["--help"], terminal_width=80).output.partition("Commands:")[2]
         assert said and "..." not in said, name
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("ingest folder sounds --layout esc50 --out o", "in this layout a name is fold-id-take"),
+        ("ingest folder sounds --layout vocalsound --out o", "in this layout a name is speaker_collection_sound"),
+        ("ingest folder sounds --layout urbansound8k --out o", "holds no metadata/UrbanSound8K.csv"),
+        ("ingest folder sounds --layout fsd50k --out o", "holds no audio in the layout fsd50k"),
+        ("ingest folder sounds --layout csv --out o", "must hold one CSV file"),
+        ("ingest folder table --out o", "fold must be a whole number"),
+        ("ingest youtube notes.csv --out o", "holds no segment"),
+        ("ingest features sounds --out o", "holds no *.tfrecord"),
+        ("embed notes.parquet --encoder handcrafted --out o", "not a manifest"),
+        ("embed other.parquet --encoder handcrafted --out o", "not a manifest"),
+        ("recipe run notes.toml --out o", "is no recipe"),
+        ("train sounds --out o", "is no embedding store"),
+        ("predict sounds sounds", "is no model"),
+    ],
+)
+def test_a_file_or_folder_of_the_wrong_kind_is_the_users_mistake(
+    args: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sounds/Dog").mkdir(parents=True)
+    (tmp_path / "table").mkdir()
+    soundfile.write("sounds/Dog/a.wav", np.zeros(1600), 16_000)
+    Path("table/t.csv").write_text("path,label,fold\n../sounds/Dog/a.wav,Dog,one\n")
+    for suffix in ("csv", "parquet", "toml"):
+        Path(f"notes.{suffix}").write_text("hello")
+    pq.write_table(pa.table({"key": ["a"]}), "other.parquet")
+    with pytest.raises(SystemExit) as left:
+        main(args.split())
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]

@@ -13,6 +13,7 @@ import click
 
 from app.options.engine import engine_options, start_engine
 from app.options.places import AudioType, HereType, StoreType, WeightsType
+from ingest.counted import counted
 from ingest.engines.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 
@@ -77,8 +78,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
     from embeddings.embed import embed_on, load_for_worker, spec_of
     from embeddings.encoders import EncoderSettings, encoder_row
     from embeddings.fit import PCA_FILE
-    from embeddings.store import ABOUT_FILE, EmbeddingStore
-    from ingest.manifest import keep_columns
+    from embeddings.store import EmbeddingStore
+    from ingest.manifest import ABOUT_FILE, keep_columns
 
     row = encoder_row(encoder)
     _refuse_early(out, encoder, resampler)
@@ -114,7 +115,7 @@ def command(  # noqa: PLR0917 - click passes them all by name
         click.echo(_as_text(summary, encoder, out) + ("" if nothing else f"\nnext: {following}"))
     if nothing:
         raise EarshotError(
-            f"{audio}: none of its {len(items)} files could be embedded; see {out.at('failures.parquet')}"
+            f"{audio}: 0 of {counted(len(items), 'file')} could be embedded; see {out.at('failures.parquet')}"
         )
 
 
@@ -197,8 +198,9 @@ def _as_json(summary: "Summary", encoder: str, out: "Folder") -> dict[str, Any]:
 
 def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
     lines = [
-        f"{out}: {summary.embedded:,} of {summary.items:,} clips embedded with {encoder}, {summary.done_before:,} were "
-        f"there: {summary.rows:,} new rows, {timedelta(seconds=round(summary.audio_s))} of audio in "
+        f"{out}: {summary.embedded:,} of {counted(summary.items, 'clip')} embedded with {encoder}, "
+        f"{summary.done_before:,} {'was' if summary.done_before == 1 else 'were'} there: "
+        f"{counted(summary.rows, 'new row')}, {timedelta(seconds=round(summary.audio_s))} of audio in "
         f"{summary.seconds:.1f} s, {summary.times_real_time:.0f} x real time"
     ]
     if summary.failures:
@@ -207,17 +209,17 @@ def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
         lines += [f"  {f.path}: {f.rule}; {f.remedy}" for f in summary.failures[:SHOWN_FAILURES]]
     if summary.silent:
         lines.append(
-            f"warning: {len(summary.silent)} clips hold windows of nothing but zeros (digital silence): "
+            f"warning: {counted(len(summary.silent), 'clip')} with windows of nothing but zeros (digital silence): "
             f"{_some(summary.silent)}"
         )
     if summary.outdated:
         lines.append(
-            f"warning: {len(summary.outdated)} clips have other labels, folds or sources now than when they were "
+            f"warning: {counted(len(summary.outdated), 'clip')} with other labels, folds or sources now than when "
             f"embedded, and the store keeps the old ones: {_some(summary.outdated)}; embed anew to another --out"
         )
     if summary.changed:
         lines.append(
-            f"warning: {len(summary.changed)} files are not what they were when they were embedded, and the store "
+            f"warning: {counted(len(summary.changed), 'file')} changed since the embedding, and the store "
             f"keeps the old sounds: {_some(summary.changed)}; embed anew to another --out"
         )
     if summary.copies:
@@ -228,8 +230,8 @@ def _as_text(summary: "Summary", encoder: str, out: "Folder") -> str:
         )
     if summary.unlisted:
         lines.append(
-            f"note: the store also holds {len(summary.unlisted)} clips that are not here: {_some(summary.unlisted)}; "
-            "if they were removed or moved, embed anew to another --out"
+            f"note: the store also holds {counted(len(summary.unlisted), 'clip')} of which nothing is here: "
+            f"{_some(summary.unlisted)}; if removed or moved, embed anew to another --out"
         )
     return "\n".join(lines)
 

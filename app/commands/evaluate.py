@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.options.places import HereType, StoreType
+from ingest.counted import counted
 
 if TYPE_CHECKING:
     from ingest.places.arrow_folder import ArrowFolder
@@ -70,8 +71,9 @@ def command(  # noqa: PLR0917 - click passes them all by name
     warning = ""
     if shared := bundle.shared_sources(table.sources):
         warning = (
-            f"{shared} of the {len(set(table.sources))} recordings in {store} have names that the model was trained "
-            "on; if they are the same recordings, the measures flatter it"
+            f"{shared:,} of the {counted(len(set(table.sources)), 'recording')} in {store} "
+            f"{'has a name' if shared == 1 else 'have names'} that the model was trained on; if they are the same "
+            "recordings, the measures flatter it"
         )
         click.echo(f"warning: {warning}", err=True)
     measured = evaluate(bundle, table)
@@ -79,10 +81,12 @@ def command(  # noqa: PLR0917 - click passes them all by name
     left_out, unlabelled = len(table) - len(measured.rows.keys) - background, sum(not mids for mids in table.mids)
     if left_out:
         why = "more of one side than of the other" if bundle.info.class_set.balanced else "no label, or several classes"
-        click.echo(f"note: left out: {left_out:,} of the {len(table):,} rows ({why})", err=True)
+        click.echo(f"note: left out: {left_out:,} of the {counted(len(table), 'row')} ({why})", err=True)
     elif unlabelled:
         click.echo(
-            f"note: {unlabelled:,} of the {len(table):,} rows have no label: taken for none of the classes", err=True
+            f"note: {unlabelled:,} of the {counted(len(table), 'row')} {'has' if unlabelled == 1 else 'have'} no "
+            "label: taken for none of the classes",
+            err=True,
         )
     for column, values in _values(columns, manifest, store, measured.rows.keys).items():
         measured = measured.sliced(column, values)
@@ -114,9 +118,8 @@ def command(  # noqa: PLR0917 - click passes them all by name
 def _values(columns: tuple[str, ...], manifest: Path | None, store: "Folder", keys: list[str]) -> dict[str, list[str]]:
     """Column -> its value for each row, "" where the manifest (or the store's own copy of it) tells nothing."""
     from embeddings.embedding import item_key
-    from embeddings.store import ABOUT_FILE
     from ingest.errors import UsageError
-    from ingest.manifest import read_column
+    from ingest.manifest import ABOUT_FILE, read_column
 
     if not columns:
         return {}

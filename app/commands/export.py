@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.options.places import HereType, StoreType
+from ingest.counted import counted
 
 if TYPE_CHECKING:
     from ingest.places.arrow_folder import ArrowFolder
@@ -45,4 +46,4 @@ def command(store: "LocalFolder | ArrowFolder", format_name: str, out: Path, as_
             json.dumps({"out": str(out), "rows": exported.rows, "files": exported.files, "left_out": exported.left_out})
         )
     else:
-        click.echo(f"{out}: {exported.rows} rows in {exported.files} file{'s' * (exported.files != 1)}")
+        click.echo(f"{out}: {counted(exported.rows, 'row')} in {counted(exported.files, 'file')}")

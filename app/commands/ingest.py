@@ -14,6 +14,7 @@ from app.options.places import HereType
 from app.terminal.progress import bar_type
 from ingest.audio.clip import AudioItem
 from ingest.audioset.labels import display_name
+from ingest.counted import are, counted
 from ingest.datasets import AUTO, DATASETS, choose_dataset, csv_manifest, folders
 from ingest.errors import FormatError, UsageError, one_line
 from ingest.ledger.file import FILE_NAME as LEDGER
@@ -103,7 +104,8 @@ def _missing(folder: Path, items: list[AudioItem]) -> list[AudioItem]:
 
 
 def _missing_text(missing: list[AudioItem], items: list[AudioItem]) -> str:
-    return f"{len(missing):,} of {len(items):,} files are not there, {one_line(str(missing[0].path))} first"
+    share = f"{len(missing):,} of {counted(len(items), 'file')} {are(len(missing))} not there"
+    return f"{share}, {one_line(str(missing[0].path))} first"
 
 
 def _counts(items: Iterable[AudioItem]) -> dict[str, dict[str, int]]:
@@ -122,7 +124,9 @@ def _folder_text(summary: dict[str, Any]) -> str:
 
     width = columns_of("", *summary["classes"])
     lines = [f"  {padded(name, width)}  {count:5}" for name, count in summary["classes"].items()]
-    lines.append(f"{summary['items']} files of {summary['sources']} recordings, layout {summary['layout']}")
+    lines.append(
+        f"{counted(summary['items'], 'file')} of {counted(summary['sources'], 'recording')}, layout {summary['layout']}"
+    )
     if summary["unlabelled"]:
         lines.append(f"without a label: {summary['unlabelled']}")
     if summary["folds"]:
@@ -165,4 +169,4 @@ def features(source: Path, out: Path, split: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"store": str(out), "rows": rows, "damage": list(map(str, damage)), "next": following}))
     else:
-        click.echo(f"{rows:,} rows in {out}, {len(damage):,} records left out\nnext: {following}")
+        click.echo(f"{counted(rows, 'row')} in {out}, {counted(len(damage), 'record')} left out\nnext: {following}")

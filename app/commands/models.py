@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.options.places import HereType, WeightsType
+from ingest.counted import counted
 
 if TYPE_CHECKING:
     from embeddings.runtimes.tf import LiteWeights
@@ -41,8 +42,8 @@ def list_(as_json: bool) -> None:
         measures = ("accuracy", "mAP") if row["mode"] == "single" else ("mAP",)  # all 527 right in a row are few
         numbers = "".join(f", {name} {row[name]:.3f}" for name in measures if row[name] is not None)
         click.echo(
-            f"{row['name']:<14} {row['title']}: {row['classes']} classes, {row['head']} on {row['encoder']}{numbers}, "
-            f"{row['bytes'] / 1e6:.1f} MB"
+            f"{row['name']:<14} {row['title']}: {counted(row['classes'], 'class')}, {row['head']} on {row['encoder']}"
+            f"{numbers}, {row['bytes'] / 1e6:.1f} MB"
         )
     if not rows:
         click.echo("none came with this copy; `earshot models native` makes one at once, `earshot train` a better one")
@@ -82,7 +83,7 @@ def native(classes: str, out: Path, weights: Path | None, as_json: bool) -> None
     click.echo(
         json.dumps(said)
         if as_json
-        else f"{out}: {len(info.class_set.classes)} classes read off YAMNet's own scores\n"
+        else f"{out}: {counted(len(info.class_set.classes), 'class')} read off YAMNet's own scores\n"
         f"next: earshot predict {shlex.quote(str(out))} SOUND.wav"
     )
 

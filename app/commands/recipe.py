@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from app.options.places import HereType, WeightsType
+from ingest.counted import counted
 from ingest.errors import EarshotError, UsageError
 
 
@@ -114,5 +115,6 @@ def run(  # noqa: PLR0917 - click passes them all by name
     click.echo(json.dumps(summary) if as_json else f"\n{text_table(rows)}{brief}\n\nreport: {report}")
     if failed := [r for r in results if r.state == "failed"]:
         raise EarshotError(
-            f"{len(failed)} of {len(results)} steps failed, the first: {failed[0].problem}; mend that and run it again"
+            f"{len(failed)} of {counted(len(results), 'step')} failed, the first: {failed[0].problem}; mend that and "
+            "run it again"
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ingest.counted import are, counted
 from ingest.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _run_text(run: "RunStatus", now: float, folder: str) -> list[str]:
     left = run.progress.requested - sum(run.progress.counts[state] for state in (State.DONE, State.GONE, State.FAILED))
     if run.ended:
         early = f" early: {run.stopped}" if run.stopped else ""
-        again = f"; {left:,} segments are left for later: run the same command again" if left else ""
+        again = f"; {counted(left, 'segment')} {are(left)} left for later: run the same command again" if left else ""
         return [f"last run: on {where}, {began} to {_clock(run.at)}, ended{early}{again}", ""]
     if here and not is_locked(Path(folder)):
         return [

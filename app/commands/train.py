@@ -10,6 +10,7 @@ import click
 
 from app.options.places import HereType, StoreType
 from app.options.problem import ProblemOptions, parse_changes, problem_options
+from ingest.counted import counted
 
 if TYPE_CHECKING:
     from classifiers.bundle import BundleInfo
@@ -96,6 +97,7 @@ def _as_json(info: "BundleInfo", measured: "Measured | None", out: Path) -> dict
         "left_out_none": info.trained_on["left_out_none"],
         "left_out_several": info.trained_on["left_out_several"],
         "left_out_classes": info.trained_on["left_out_classes"],
+        "left_out_class_names": info.trained_on["left_out_class_names"],
         "protocol": info.protocol,
         "folds": info.folds,
         "background": info.trained_on["background"],
@@ -108,18 +110,20 @@ def _as_json(info: "BundleInfo", measured: "Measured | None", out: Path) -> dict
 def _as_text(info: "BundleInfo", measured: "Measured | None", out: Path) -> str:
     from app.terminal.tables import measured_text
     from classifiers.report.page import how_measured
+    from classifiers.targets import some_of
 
-    made, classes = info.trained_on, len(info.class_set.classes)
-    rows = f"{made['rows'] - made['background']:,} rows"
+    made, classes = info.trained_on, counted(len(info.class_set.classes), "class")
+    rows = counted(made["rows"] - made["background"], "row")
     if made["background"]:
         rows += f" and {made['background']:,} of background"
     lines = [
-        f"{out}: {info.head} head for {classes} class{'es' * (classes != 1)}, trained on {rows} "
+        f"{out}: {info.head} head for {classes}, trained on {rows} "
         f"({made['left_out_none']:,} left out with none of the classes, {made['left_out_several']:,} with several)"
     ]
-    if made["left_out_classes"]:
-        rare = made["left_out_classes"]
-        lines.append(f"left out for having too few recordings (--min-sources): {rare:,} class{'es' * (rare != 1)}")
+    if rare := made["left_out_class_names"]:
+        lines.append(
+            f"left out for having too few recordings (--min-sources): {counted(len(rare), 'class')}, {some_of(rare)}"
+        )
     if measured:
         lines += ["", f"Measured on {how_measured(info)}:", measured_text(measured)]
     else:

@@ -10,6 +10,7 @@ from app.options.places import HereType, WeightsType
 from app.terminal.progress import download_bar
 from embeddings.encoders import ENCODERS
 from embeddings.weights import WEIGHTS, WeightsFile, fetch, look_up
+from ingest.counted import counted
 from ingest.errors import UsageError, WeightsError
 
 ALL = "all"
@@ -87,7 +88,7 @@ def verify_(names: tuple[str, ...], weights: Path | None, as_json: bool) -> None
     if failed:
         bad = [name for name, some in by_file.items() if not all(check.ok for check in some)]
         raise WeightsError(
-            f"{len(failed)} of {len(checks)} checks failed, first {failed[0].what}; "
+            f"{len(failed)} of {counted(len(checks), 'check')} failed, first {failed[0].what}; "
             f"bring the official file{'s' * (len(bad) > 1)}: `earshot weights fetch {' '.join(bad)}`"
         )
 

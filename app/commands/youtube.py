@@ -14,6 +14,7 @@ from app.options.fetching import GUEST_RATE, FetchingOptions, fetching_options
 from app.options.places import HereType
 from ingest.audioset.choose import Chosen
 from ingest.audioset.segments import Segment
+from ingest.counted import are, counted
 from ingest.engines.engine import EngineSettings
 from ingest.errors import EarshotError, UsageError
 from ingest.youtube.address import Address, choose_addresses
@@ -136,7 +137,7 @@ def _plan(chosen: Chosen, out: Path, asked: FetchingOptions, addresses: int) -> 
 
 def _advice(states: dict[Any, int]) -> list[str]:
     left = states["waiting"] + states["pending"]
-    return [f"{left} segments are left for later: run the same command again"] if left else []
+    return [f"{counted(left, 'segment')} {are(left)} left for later: run the same command again"] if left else []
 
 
 def _sources(path: Path, segments: Sequence[Segment], out: Path, asked: FetchingOptions) -> Sources:

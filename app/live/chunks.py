@@ -10,6 +10,7 @@ from ingest.audio.clip import Waveform
 from ingest.audio.decode import MAX_SAMPLE
 from ingest.audio.samples import Samples, downmix, require_samples
 from ingest.audio.samples import to_float as samples_to_float
+from ingest.counted import counted
 from ingest.errors import UsageError
 
 MIN_RATE, MAX_RATE = 4_000, 384_000
@@ -85,7 +86,7 @@ def from_pcm16(data: bytes | bytearray | memoryview, sample_rate: int = 16_000, 
     size = len(memoryview(data).cast("B"))
     if channels < 1 or size % (2 * channels):
         raise UsageError(
-            f"pcm16: must be whole samples of {channels} channels of 2 bytes, got {size} bytes; "
+            f"pcm16: must be whole samples of {counted(channels, 'channel')} of 2 bytes, got {counted(size, 'byte')}; "
             "keep what is left over for the next chunk"
         )
     samples = np.frombuffer(bytes(data), "<i2").astype(np.int16, copy=False)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from ingest.counted import counted
+
 
 class State(StrEnum):
     """What a listener is doing. The order is that of a session's life."""
@@ -94,7 +96,7 @@ def status_of(facts: Facts, *, stall_s: float, muted_s: float) -> Status:
 
 def _with_audio(facts: Facts, muted_s: float) -> Status:
     if facts.skipped or facts.dropped_s:
-        lost = [f"{facts.skipped} windows skipped"] if facts.skipped else []
+        lost = [f"{counted(facts.skipped, 'window')} skipped"] if facts.skipped else []
         lost += [f"{facts.dropped_s:.1f} s of audio dropped"] if facts.dropped_s else []
         return Status(
             State.OVERLOADED,

@@ -18,6 +18,7 @@ from ingest.audioset.choose import Choice, Chosen, choose
 from ingest.audioset.class_sets import classes_named
 from ingest.audioset.quality import QUALITY_FILE, read_quality
 from ingest.audioset.segments import BadRow, StrongEvent, read_segments
+from ingest.counted import counted
 from ingest.errors import UsageError
 
 _SHOWN_BAD_ROWS = 10
@@ -77,9 +78,9 @@ def chosen_segments(path: Path, options: ChoosingOptions) -> ChosenSegments:
     """Read a list of segments and choose from it.
 
     Raises:
-        UsageError: a file that is not there, a name that is no label, options that contradict each other, or nothing
-            left to fetch.
-        FormatError: a file that is not what it should be.
+        UsageError: a file that is not there or of another kind, a name that is no label, options that contradict each
+            other, or nothing left to fetch.
+        FormatError: AudioSet's quality file is damaged.
     """
     choice = Choice(
         classes=() if options.classes is None else classes_named(options.classes),
@@ -102,7 +103,8 @@ def chosen_segments(path: Path, options: ChoosingOptions) -> ChosenSegments:
         bad_rows[options.strong] = events.bad_rows
     chosen = choose(found.segments, choice, quality)
     if not chosen.segments:
-        raise UsageError(f"{path}: none of its {len(found.segments):,} segments is asked for; ask for other --classes")
+        of = counted(len(found.segments), "segment")
+        raise UsageError(f"{path}: none of its {of} is asked for; ask for other --classes")
     keys = {s.key for s in chosen.segments} if strong else set()
     return ChosenSegments(chosen, {key: of_key for key, of_key in strong.items() if key in keys}, bad_rows)
 
@@ -113,4 +115,4 @@ def tell_bad_rows(bad_rows: Mapping[Path, Sequence[BadRow]]) -> None:
         for bad in rows[:_SHOWN_BAD_ROWS]:
             click.echo(f"left out: {path}, {bad}", err=True)
         if len(rows) > _SHOWN_BAD_ROWS:
-            click.echo(f"left out: {path}, {len(rows) - _SHOWN_BAD_ROWS:,} more rows", err=True)
+            click.echo(f"left out: {path}, {counted(len(rows) - _SHOWN_BAD_ROWS, 'more row')}", err=True)

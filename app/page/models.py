@@ -10,6 +10,7 @@ from classifiers.bundle import MODEL_FILE, MODELS, BundleInfo, find_bundle, read
 from classifiers.heads import head_row
 from embeddings.encoders import encoder_row
 from embeddings.weights import look_up
+from ingest.counted import counted
 from ingest.errors import EarshotError
 
 SEARCHED = (Path("models"), Path(), MODELS)
@@ -36,7 +37,7 @@ class Model:
         """'10 sounds, attention on yamnet'."""
         if self.info is None:
             return ""
-        return f"{len(self.info.class_set.names)} sounds, {self.info.head} on {self.info.spec.encoder}"
+        return f"{counted(len(self.info.class_set.names), 'sound')}, {self.info.head} on {self.info.spec.encoder}"
 
 
 def find_models(settings: PageSettings, searched: Iterable[Path] = SEARCHED) -> list[Model]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ingest.errors import FormatError, UsageError
+from ingest.errors import UsageError
 from ingest.foreign import checked
 
 Kind = Literal["features", "audio"]
@@ -83,8 +83,7 @@ def read_recipe(name: str) -> Recipe:
     """The recipe of that name in data/recipes, or of a .toml file.
 
     Raises:
-        UsageError: there is none.
-        FormatError: the file is no recipe.
+        UsageError: there is none, or the file is no recipe.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file() or not (name.endswith(".toml") or name in recipe_names()):
@@ -94,7 +93,7 @@ def read_recipe(name: str) -> Recipe:
         steps = tuple(_step(row) for row in table["steps"])
         return checked(Recipe(path.stem, table["title"], table["problem"].strip(), table["data"].strip(), steps))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise FormatError(
+        raise UsageError(
             f"{path}: is no recipe ({error}); it needs title, problem, data and [[steps]] with say and run"
         ) from error
 

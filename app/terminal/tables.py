@@ -8,6 +8,7 @@ from classifiers.measures.rejection import Rejection
 from classifiers.measures.slices import Slice
 from classifiers.report.numbers import format_interval, format_number
 from classifiers.report.page import INTERVAL_OF, headline, most_taken
+from ingest.counted import counted
 
 MAX_CLASSES = 40
 MAX_COLUMNS = 48
@@ -38,7 +39,7 @@ def certainty_lines(measured: Measured) -> str:
             f"{format_number(answered.right)} of them the right one; the others are \u201cnone of these\u201d (--keep)"
         )
     return (
-        f"  95 % intervals over {intervals.sources:,} sources: {', '.join(ranges) or 'none, of one source'}\n"
+        f"  95 % intervals over {counted(intervals.sources, 'source')}: {', '.join(ranges) or 'none, of one source'}\n"
         f"  calibration error {format_number(measured.calibration.ece)} ({measured.calibration.of}); right answers "
         f"score {format_number(sure.mean_right, 2)} on average, wrong ones {format_number(sure.mean_wrong, 2)}{given}"
     )
@@ -99,13 +100,13 @@ def _columns(character: str) -> int:
 def rejection_lines(rejection: Rejection) -> str:
     """How background fares, in a few lines."""
     lines = (
-        f"  background ({rejection.n:,} rows): AUC {format_number(rejection.auc)}; with {rejection.keep:.0%} of the "
-        f"classes kept {rejection.accepted_at_keep:.0%} of it is taken for one of them; at the model's own working "
-        f"point {rejection.kept:.0%} and {rejection.accepted:.0%}"
+        f"  background ({counted(rejection.n, 'row')}): AUC {format_number(rejection.auc)}; with "
+        f"{rejection.keep:.0%} of the classes kept {rejection.accepted_at_keep:.0%} of it is taken for one of "
+        f"them; at the model's own working point {rejection.kept:.0%} and {rejection.accepted:.0%}"
     )
     if 0 < rejection.n_unrelated < rejection.n:
         lines += (
-            f"\n  without relatives of the classes in the ontology ({rejection.n_unrelated:,} rows): "
+            f"\n  without relatives of the classes in the ontology ({counted(rejection.n_unrelated, 'row')}): "
             f"AUC {format_number(rejection.auc_unrelated)}, {rejection.accepted_unrelated:.0%} taken for one of them"
         )
     if most := most_taken(rejection):

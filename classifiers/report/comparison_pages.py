@@ -8,6 +8,7 @@ from classifiers.measures.intervals import OVERALL, Interval
 from classifiers.report.numbers import format_number
 from classifiers.report.page import how_measured_by
 from classifiers.report.templates import render
+from ingest.counted import counted
 
 REJECTED = ("auc", "accepted_at_keep")
 SHORT = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mAP": "mAP", "auc": "AUC"}
@@ -83,15 +84,15 @@ def render_page(made: Comparison, *, store: str, command: str) -> str:
 
 def describe(made: Comparison) -> str:
     """What was compared on what, in a sentence or two."""
-    rows = f"{made.rows - made.background:,} rows"
+    rows = counted(made.rows - made.background, "row")
     if made.background:
         rows += f" and {made.background:,} of background"
     seeds = f", with {len(made.seeds)} seeds" if len(made.seeds) > 1 else ""
     heads, classes = sum(not row.refused for row in made.heads), len(made.class_names)
     return (
-        f"{heads} head{'s' * (heads != 1)} for {classes} class{'es' * (classes != 1)} ({made.title}) on {made.encoder} "
-        f"embeddings: {rows}, of {made.sources:,} sources. Measured on "
-        f"{how_measured_by(made.protocol, len(made.folds))}{seeds}: {made.tested:,} rows."
+        f"{counted(heads, 'head')} for {counted(classes, 'class')} ({made.title}) on {made.encoder} "
+        f"embeddings: {rows}, of {counted(made.sources, 'source')}. Measured on "
+        f"{how_measured_by(made.protocol, len(made.folds))}{seeds}: {counted(made.tested, 'row')}."
     )
 
 

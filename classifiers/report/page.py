@@ -24,7 +24,9 @@ from classifiers.report.plots import (
     reliability_dots,
 )
 from classifiers.report.templates import render
+from classifiers.targets import some_of
 from embeddings.encoders import ENCODERS
+from ingest.counted import counted
 
 MAX_MATRIX = 60
 """Classes in a confusion matrix that can still be read."""
@@ -167,7 +169,7 @@ def headline(metrics: Metrics) -> list[tuple[str, str, str]]:
             "rows whose likeliest class is right" if single else "rows with every class right",
         ),
         ("balanced accuracy", format_number(metrics.balanced_accuracy), "mean over classes, rare ones count as much"),
-        ("mAP", format_number(metrics.mAP), f"mean average precision of {metrics.classes_scored} classes"),
+        ("mAP", format_number(metrics.mAP), f"mean average precision of {counted(metrics.classes_scored, 'class')}"),
         ("AUC", format_number(metrics.auc), "a sound of the class scores above another"),
         ("d′", format_number(metrics.d_prime, 2), "the same in standard deviations"),
         *_calibration_line(metrics),
@@ -232,13 +234,15 @@ def _facts(info: BundleInfo) -> list[tuple[str, str]]:
     """What it was trained on and with, as label and text."""
     made = info.trained_on
     left_out = f"{made['left_out_none']:,} with none of the classes, {made['left_out_several']:,} with several"
+    rare = made.get("left_out_class_names")  # which models of earlier versions do not tell
     chosen = {k: v for k, v in (info.head_settings.get("chosen") or {}).items() if v is not None}
     facts = [
-        ("rows", f"{made['rows']:,} of {made['sources']:,} recordings" if made["rows"] else ""),
+        ("rows", f"{made['rows']:,} of {counted(made['sources'], 'recording')}" if made["rows"] else ""),
         (
             "left out",
             (left_out if made["left_out_none"] or made["left_out_several"] else "no rows") if made["rows"] else "",
         ),
+        ("classes left out", f"{some_of(rare)}: too few recordings" if rare else ""),
         ("store", made["store"] or "in memory"),
         ("fingerprint", made["fingerprint"][:16]),
         ("encoder", f"{info.spec.encoder}: {info.spec.dim} x {info.spec.dtype} every {info.spec.hop_s:g} s"),

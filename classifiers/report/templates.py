@@ -14,6 +14,7 @@ def render(template: Path | str, **values: Any) -> str:
     import jinja2
 
     from classifiers.report.numbers import format_interval, format_number
+    from ingest.counted import counted
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([FOLDER, (FOLDER / template).parent]),
@@ -22,5 +23,5 @@ def render(template: Path | str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["number"], environment.filters["interval"] = format_number, format_interval
+    environment.filters |= {"number": format_number, "interval": format_interval, "counted": counted}
     return environment.get_template(Path(template).name).render(**values)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from classifiers.calibration import fit_sigmoid, fit_temperature, log_scores, logit
 from classifiers.heads import Progress, TrainingData
 from classifiers.shallow.families import make_transforms
-from classifiers.shallow.fitting import Folds, Problem, fit_machines, inner_folds, splits_of
+from classifiers.shallow.fitting import Folds, Problem, fit_machines, inner_folds, splits_of, threads_that_pay
 from classifiers.shallow.light import AS_IT_IS, Sharpness, finished
 from classifiers.shallow.machines import probabilities
 from classifiers.shallow.pooling import Floats, pool
@@ -108,11 +108,12 @@ def _try(problem: Problem, parameters: Parameters, features: Floats, folds: Fold
             continue
         transforms = make_transforms(problem.family, parameters, (len(train), features.shape[1]), problem.seed)
         x, unseen = features[train], features[test]
-        for step in transforms:
-            x, unseen = step.fit_transform(x), step.transform(unseen)
         part = _part(problem, train, learnt)
-        machines = fit_machines(part, parameters, x)
-        scores[np.ix_(test, learnt)] = probabilities(machines, part.native, unseen)
+        with threads_that_pay(part, x):
+            for step in transforms:
+                x, unseen = step.fit_transform(x), step.transform(unseen)
+            machines = fit_machines(part, parameters, x)
+            scores[np.ix_(test, learnt)] = probabilities(machines, part.native, unseen)
         known[np.ix_(test, learnt)] = True
     return _Tried(inner_score(problem.data, scores), scores, known)
 

@@ -24,6 +24,7 @@ class Family:
     trusted: types in its head.skops beyond those that skops trusts by itself.
     light: its form in `light.LIGHT_FORMS`; None where scikit-learn or its own engine has to predict.
     most_classes: that it can learn in a useful time and memory, with a machine for each or a number for each in a leaf.
+    fewest_rows: of which its trees can have a branch; of fewer it learns how frequent each class is, and no more.
     """
 
     estimator: str
@@ -36,6 +37,7 @@ class Family:
     trusted: tuple[str, ...] = ()
     light: str | None = "linear"
     most_classes: int = 600
+    fewest_rows: int = 0
 
 
 FAMILIES: dict[str, Family] = {
@@ -86,12 +88,13 @@ FAMILIES: dict[str, Family] = {
     ),
     "hist-boosting": Family(
         "sklearn.ensemble:HistGradientBoostingClassifier",
-        {"early_stopping": False},
+        {"early_stopping": False, "min_samples_leaf": 20},
         scaling="none",
         native=("single",),
         trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
         light=None,
         most_classes=100,
+        fewest_rows=40,  # two leaves
     ),
     "xgboost": Family(
         "xgboost:XGBClassifier",
@@ -138,6 +141,11 @@ def make_transforms(family: Family, parameters: dict[str, Any], shape: tuple[int
         gamma, components = parameters["gamma"] / features, min(parameters["n_components"], rows)
         steps.append(Nystroem(gamma=gamma, n_components=components, random_state=seed))
     return steps
+
+
+def load_engine(family: Family) -> None:
+    """Import what the family's machines are made with."""
+    _class(family.estimator)
 
 
 def _class(name: str) -> Any:

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from classifiers.heads import TrainingData
 from classifiers.protocol import grouped_folds, sources_of_classes
-from classifiers.shallow.families import Family, make_estimator
+from classifiers.shallow.families import Family, load_engine, make_estimator
 from classifiers.shallow.pooling import Floats
 from classifiers.shallow.search import Parameters
 from ingest.errors import UsageError
@@ -28,6 +28,10 @@ REFUSALS = {
 THREADS_FROM = 1_000_000_000
 """Rows x features x classes from which the threads of BLAS gain more than they cost. An optimiser asks for thousands of
 products, and where another process has the second core, each waits for it: with 400 rows, seven times as long."""
+TREE_THREADS_FROM = 10_000_000
+"""Rows x features from which those of OpenMP do, which boosters grow their trees with. All of them wait for the slowest
+some twenty times a tree: with 320 rows of 1,024, ten times as long where others use the second core. A tree is the same
+to the bit, however many have grown it."""
 Folds = npt.NDArray[np.intp]
 
 
@@ -51,13 +55,12 @@ def fit_machines(problem: Problem, parameters: Parameters, x: Floats, folds: Fol
         return make_estimator(family, parameters, problem.seed)
 
     try:
-        with _threads_that_pay(x.size * targets.shape[1]):
-            if problem.native:
-                y = targets.argmax(axis=1) if data.mode == "single" else targets
-                return [new().fit(x, y)]
-            if folds is not None:
-                return [calibrated(new(), x, target, folds) for target in data.targets.T]
-            return [new().fit(x, target) for target in targets.T]
+        if problem.native:
+            y = targets.argmax(axis=1) if data.mode == "single" else targets
+            return [new().fit(x, y)]
+        if folds is not None:
+            return [calibrated(new(), x, target, folds) for target in data.targets.T]
+        return [new().fit(x, target) for target in targets.T]
     except ValueError as error:
         reason = next((reason for words, reason in REFUSALS.items() if words in str(error)), None)
         if reason is None:
@@ -107,11 +110,15 @@ def calibrated(estimator: Any, x: Floats, target: npt.NDArray[np.float32], folds
 
 
 @contextmanager
-def _threads_that_pay(products: int) -> Iterator[None]:
-    """One thread in BLAS for a small fit."""
+def threads_that_pay(problem: Problem, x: Floats) -> Iterator[None]:
+    """One thread in BLAS and OpenMP for a small fit to pooled rows: around transforms, machines and what they say."""
     import scipy.linalg  # noqa: F401 - it has a BLAS beside NumPy's, and only what is loaded can be limited
 
-    with threadpool_limits(1, "blas") if products < THREADS_FROM else nullcontext():
+    load_engine(problem.family)  # which may have an OpenMP of its own, likewise
+    with (
+        threadpool_limits(1, "blas") if x.size * problem.data.targets.shape[1] < THREADS_FROM else nullcontext(),
+        threadpool_limits(1, "openmp") if x.size < TREE_THREADS_FROM else nullcontext(),
+    ):
         yield
 
 

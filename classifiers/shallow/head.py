@@ -4,6 +4,7 @@ What sets the rows of HEADS apart is data: `families.FAMILIES` and data/search_s
 parameters are chosen by cross-validation grouped by source; the machine that is kept learns from all rows.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,13 +16,14 @@ import numpy as np
 from classifiers.heads import HeadRow, Progress, Runtime, TrainingData, make_settings
 from classifiers.shallow.choosing import choose
 from classifiers.shallow.families import FAMILIES, Family, make_transforms
-from classifiers.shallow.fitting import Problem, fit_machines, inner_folds, quiet
+from classifiers.shallow.fitting import Problem, fit_machines, inner_folds, quiet, threads_that_pay
 from classifiers.shallow.machines import FittedMachines, LightMachines, Machines, load_machines
 from classifiers.shallow.pooling import POOLINGS, pool
 from classifiers.shallow.search import Space, read_spaces
 from ingest.audioset.class_sets import Mode
 from ingest.errors import UsageError
 
+log = logging.getLogger("earshot.shallow")
 SEARCHES = ("random", "grid", "none")
 
 
@@ -61,16 +63,29 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     with quiet(), _refused(row.name):
         poolings = tuple(POOLINGS) if settings.pooling == "auto" else (settings.pooling,)
         candidates = space.candidates(settings.search, settings.trials or space.trials, np.random.default_rng(seed))
-        nothing = settings.search == "none" and len(poolings) == 1
+        nothing = (settings.search == "none" and len(poolings) == 1) or _learns_no_more_than_shares(problem)
         chosen = choose(problem, poolings, candidates, 0 if nothing else settings.folds, progress)
         x = pool(data.vectors, data.mask, chosen.pooling)
         transforms = make_transforms(family, chosen.parameters, x.shape, seed)
-        for step in transforms:
-            x = step.fit_transform(x)
-        machines = fit_machines(problem, chosen.parameters, x, folds)
+        with threads_that_pay(problem, x):
+            for step in transforms:
+                x = step.fit_transform(x)
+            machines = fit_machines(problem, chosen.parameters, x, folds)
     kept = Machines(settings.family, data.mode, chosen.pooling, native, transforms, machines, chosen.sharpness)
     record = {"pooling": chosen.pooling, **chosen.parameters, "inner_score": chosen.score}
     return FittedMachines(kept, {**asdict(settings), "chosen": record})
+
+
+def _learns_no_more_than_shares(problem: Problem) -> bool:
+    """Whether the rows are so few that no pooling or parameter makes a difference; says so."""
+    rows, fewest = len(problem.data.targets), problem.family.fewest_rows
+    if rows < fewest:
+        log.warning(
+            "--head %s: learns nothing of the sounds from fewer than %d rows, here %d, only how frequent each class "
+            "is; add sounds, or use --head attention",
+            problem.name, fewest, rows,
+        )  # fmt: skip
+    return rows < fewest
 
 
 @contextmanager

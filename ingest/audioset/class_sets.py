@@ -101,21 +101,21 @@ def read_class_set(path: Path) -> ClassSet:
     """Read a class set from TOML.
 
     Raises:
-        UsageError: there is no such file.
-        FormatError: the file is not a class set.
+        UsageError: there is no such file, or it is not a class set.
     """
     try:
         return ClassSet.from_json(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise UsageError(f"--classes: there is no file {path}; check the path") from error
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: is not TOML ({str(error).splitlines()[0]}); correct it") from error
+        raise UsageError(f"{path}: is not TOML ({str(error).splitlines()[0]}); correct it") from error
+    except FormatError as error:
+        raise UsageError(f"{path}: {error}") from error
     except OSError as error:
         raise UsageError(f"--classes: {path} cannot be read ({error.strerror}); check the path") from error
     except (KeyError, TypeError) as error:
-        raise FormatError(
-            f"{path}: a class set needs title, mode and [[classes]] with name and mids; add them"
-        ) from error
+        needs = "a class set needs title, mode and [[classes]] with name and mids; add them"
+        raise UsageError(f"{path}: {needs}") from error
 
 
 def class_set_names() -> list[str]:

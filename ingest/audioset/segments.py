@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ingest.errors import FormatError, UsageError
+from ingest.errors import UsageError
 
 T = TypeVar("T")
 
@@ -76,8 +76,7 @@ def read_segments(path: Path) -> SegmentList:
     """Read a list of segments in any of the forms above. A segment that stands twice is kept once.
 
     Raises:
-        UsageError: there is no such file, or it cannot be read.
-        FormatError: not one row is a segment: it is some other kind of file.
+        UsageError: there is no such file, it cannot be read, or not one row is a segment: it is another kind of file.
     """
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
@@ -89,7 +88,7 @@ def read_segments(path: Path) -> SegmentList:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); name a list of segments") from error
     if not found.segments:
         why = f" ({found.bad_rows[0]})" if found.bad_rows else ""
-        raise FormatError(f"{path}: holds no segment{why}; its rows must be id,start,end[,labels], or strong labels")
+        raise UsageError(f"{path}: holds no segment{why}; its rows must be id,start,end[,labels], or strong labels")
     return found
 
 

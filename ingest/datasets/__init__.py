@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ingest.counted import counted
 from ingest.datasets import csv_manifest, esc, folders, fsd50k, urbansound8k, vocalsound
 from ingest.datasets.dataset import Dataset
 from ingest.errors import UsageError
@@ -37,7 +38,8 @@ def choose_dataset(folder: Path, layout: str = AUTO) -> Dataset:
         raise UsageError(f"{folder}: holds no audio; name a folder that does, or see that it is unpacked")
     known = "; ".join(f"{dataset.name}: {dataset.summary}" for dataset in DATASETS.values())
     loose = [path.name for path in files if path.parent == folder]
-    seen = f"{len(loose)} of {len(files)} audio files in no class's folder, {loose[0]} first" if loose else "no audio"
+    share = f"{len(loose):,} of {counted(len(files), 'audio file')}"
+    seen = f"{share} in no class's folder, {loose[0]} first" if loose else "no audio"
     raise UsageError(
         f"{folder}: has none of the known layouts ({known}), but {'; '.join(filter(None, [seen, unread]))}; sort the "
         "files so, or name one with --layout"

@@ -10,12 +10,14 @@
 """
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import Row, read_table
-from ingest.errors import FormatError, UsageError, one_line
+from ingest.errors import UsageError, one_line
+from ingest.manifest import placer
 
 FOLD_DIGITS = 9
 """What a manifest's 32 bits hold."""
@@ -32,8 +34,8 @@ def items(folder: Path) -> list[AudioItem]:
     """One item for each row.
 
     Raises:
-        UsageError: no such table, or more than one.
-        FormatError: a row without path, or with that of another row; a fold that is no whole number.
+        UsageError: no such table, or more than one; a row without path, or with that of another row; a fold that is
+            no whole number.
     """
     tables = _tables(folder)
     if len(tables) != 1:
@@ -42,11 +44,11 @@ def items(folder: Path) -> list[AudioItem]:
             f"{', '.join(table.name for table in tables) or unread(folder) or 'no CSV file'}; "
             f"{'keep one' if tables else 'make one, as UTF-8 text with commas between its columns'}"
         )
-    found: dict[str, AudioItem] = {}
+    found, place = dict[str, AudioItem](), placer(folder)
     for where, row in read_table(tables[0]):
-        item = _item(row, folder, where)
+        item = _item(row, place, where)
         if item.key in found:
-            raise FormatError(
+            raise UsageError(
                 f"{where}: {item.key!r} has a row above already; give each file one row, with `;` between its labels"
             )
         found[item.key] = item
@@ -86,16 +88,16 @@ def _is_table(columns: list[str]) -> bool:
     return "path" in columns and not {"label", "labels"}.isdisjoint(columns)
 
 
-def _item(row: Row, folder: Path, where: str) -> AudioItem:
+def _item(row: Row, place: Callable[[str], Path], where: str) -> AudioItem:
     name, fold = (row["path"] or "").strip(), (row.get("fold") or "").strip()
     labels = (row.get("labels") or row.get("label") or "").split(";")
     if not name:
-        raise FormatError(f"{where}: path is empty; name the file or delete the row")
+        raise UsageError(f"{where}: path is empty; name the file or delete the row")
     if fold and not (fold.isdecimal() and len(fold) <= FOLD_DIGITS):
-        raise FormatError(f"{where}: fold must be a whole number or empty, got {fold!r}; correct it")
+        raise UsageError(f"{where}: fold must be a whole number or empty, got {fold!r}; correct it")
     return AudioItem(
         key=Path(name).as_posix(),
-        path=folder / name,
+        path=place(Path(name).as_posix()),
         source=(row.get("source") or "").strip() or Path(name).as_posix(),
         mids=tuple(dict.fromkeys(label.strip() for label in labels if label.strip())),
         fold=int(fold) if fold else None,

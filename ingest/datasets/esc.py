@@ -10,7 +10,7 @@ from pathlib import Path
 from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.folders import class_name
-from ingest.errors import FormatError
+from ingest.errors import UsageError
 from ingest.manifest import audio_files
 
 _NAME = re.compile(r"^(?P<fold>[1-5])-(?P<source>\d+)-(?P<take>[A-Z])(?:-(?P<target>\d{1,2}))?$")
@@ -41,13 +41,13 @@ def items(folder: Path) -> list[AudioItem]:
     """Fold and Freesound id from the name, the class from its target or from the folder.
 
     Raises:
-        FormatError: a name that is not ESC's.
+        UsageError: a name that is not ESC's.
     """
     found = []
     for path in audio_files(folder):
         name = _NAME.match(path.stem)
         if name is None or int(name["target"] or 0) >= len(_CLASSES):
-            raise FormatError(
+            raise UsageError(
                 f"{path}: in this layout a name is fold-id-take or fold-id-take-target, target below {len(_CLASSES)}; "
                 "take the file out or use --layout folders"
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import column, read_table
-from ingest.errors import FormatError
+from ingest.errors import UsageError
 
 _PARTS = ("dev", "eval")
 
@@ -27,7 +27,7 @@ def items(folder: Path) -> list[AudioItem]:
     """One item for each row of the tables whose audio has been unpacked.
 
     Raises:
-        FormatError: a table or its metadata cannot be read.
+        UsageError: a table or its metadata cannot be read.
     """
     found = []
     for part in _PARTS:
@@ -38,7 +38,7 @@ def items(folder: Path) -> list[AudioItem]:
         for where, row in read_table(folder / "FSD50K.ground_truth" / f"{part}.csv"):
             name, mids = column(row, "fname", where), column(row, "mids", where).split(",")
             if not name.isalnum() or not all(mids):
-                raise FormatError(f"{where}: fname must be a number and mids labels; unpack the data set again")
+                raise UsageError(f"{where}: fname must be a number and mids labels; unpack the data set again")
             clip = clips.get(name, {})
             path = audio / f"{name}.wav"
             found.append(
@@ -61,7 +61,7 @@ def _clips_info(path: Path) -> dict[str, dict[str, str]]:
         return {name: {key: str(clip[key]) for key in ("uploader", "license") if key in clip}
                 for name, clip in told.items()}  # fmt: skip
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{path}: cannot be read ({error}); unpack the data set again") from error
+        raise UsageError(f"{path}: cannot be read ({error}); unpack the data set again") from error
 
 
 DATASET = Dataset(

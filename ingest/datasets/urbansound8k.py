@@ -11,6 +11,7 @@ from pathlib import Path
 from ingest.audio.clip import AudioItem
 from ingest.datasets.dataset import Dataset
 from ingest.datasets.tables import column, number, read_table, whole_number
+from ingest.errors import UsageError
 
 _TABLES = (Path("metadata", "UrbanSound8K.csv"), Path("UrbanSound8K.csv"))
 FOLDS = 10
@@ -26,9 +27,11 @@ def items(folder: Path) -> list[AudioItem]:
     """One item for each row of the table.
 
     Raises:
-        FormatError: the table is not there, or lacks a column or a number, or a fold is none of the ten.
+        UsageError: the table is not there, or lacks a column or a number, or a fold is none of the ten.
     """
-    table = next((table for table in _TABLES if (folder / table).is_file()), _TABLES[0])
+    table = next((table for table in _TABLES if (folder / table).is_file()), None)
+    if table is None:
+        raise UsageError(f"{folder}: holds no {_TABLES[0]}; name another folder or layout")
     audio = "audio/" if (folder / "audio").is_dir() else ""
     found = []
     for where, row in read_table(folder / table):

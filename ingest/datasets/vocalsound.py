@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ingest.audio.clip import AudioItem
 from ingest.audioset.labels import mid_of
 from ingest.datasets.dataset import Dataset
-from ingest.errors import FormatError
+from ingest.errors import UsageError
 from ingest.manifest import audio_files
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def items(folder: Path) -> list[AudioItem]:
     """Label and speaker from the name; age, country, language, health and split from the tables, where they are.
 
     Raises:
-        FormatError: a name that is not VocalSound's, or a table that cannot be read.
+        UsageError: a name that is not VocalSound's, or a table that cannot be read.
     """
     splits, speakers = _splits(folder), dict(_table(folder / "meta" / "all_meta.json", _speakers))
     found = []
@@ -53,7 +53,9 @@ def items(folder: Path) -> list[AudioItem]:
             continue
         name = _NAME.fullmatch(path.stem)
         if name is None:
-            raise FormatError(f"{path}: in this layout a name is speaker_collection_sound; take the file out")
+            raise UsageError(
+                f"{path}: in this layout a name is speaker_collection_sound; take the file out, or name another layout"
+            )
         about = {"gender": _GENDERS[name["gender"]], **speakers.get(name["speaker"], {})}
         found.append(
             AudioItem(
@@ -89,7 +91,7 @@ def _table(path: Path, parse: Callable[[Any], list[T]]) -> list[T]:
     try:
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FormatError(f"{path}: is not as in VocalSound ({error!r}); unpack the data set again") from error
+        raise UsageError(f"{path}: is not as in VocalSound ({error!r}); unpack the data set again") from error
 
 
 DATASET = Dataset(

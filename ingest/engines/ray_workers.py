@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ingest.counted import counted
 from ingest.engines.engine import EngineSettings, Function, Result, Task, Tell
 from ingest.errors import EarshotError, EngineError
 
@@ -190,7 +191,7 @@ class RayWorkers:
         stall_s = self._settings.stall_s
         if time.monotonic() - self._heard_at > stall_s:
             raise EngineError(
-                f"nothing was heard of {len(self._actors)} workers for {stall_s:.0f} s, "
+                f"nothing was heard of {counted(len(self._actors), 'worker')} for {stall_s:.0f} s, "
                 f"{len(self._coming) + len(self._later)} of them not started; {_state(self._ray)}; mend it or set "
                 "--stall-limit, and run the same command again"
             )
@@ -236,7 +237,7 @@ def _state(ray: Any) -> str:
     has, free = ray.cluster_resources(), ray.available_resources()
     nodes = sum(node["Alive"] for node in ray.nodes())
     parts = [f"{free.get(kind, 0):g} of {has.get(kind, 0):g} {kind}s free" for kind in ("CPU", "GPU") if kind in has]
-    return f"the cluster has {nodes} nodes, {', '.join(parts) or 'no CPUs'}"
+    return f"the cluster has {counted(nodes, 'node')}, {', '.join(parts) or 'no CPUs'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.audioset.labels import display_name
+from ingest.counted import counted
 from ingest.ledger.ledger import Ledger, State, telling_damage
 from ingest.ledger.outcomes import BY_NAME
 from ingest.places.files import write_whole
@@ -163,8 +164,9 @@ def markdown(survey: Availability, title: str) -> str:
     lines = [
         f"# What is available of {title}",
         "",
-        f"**{survey.available:,} of {survey.requested:,} segments** ({_percent(survey.available, survey.requested)}), "
-        f"{survey.hours:,.2f} hours, fingerprint `{survey.fingerprint}` (SHA-256 of the sorted keys, one a line).",
+        f"**{survey.available:,} of {counted(survey.requested, 'segment')}** "
+        f"({_percent(survey.available, survey.requested)}), {survey.hours:,.2f} hours, "
+        f"fingerprint `{survey.fingerprint}` (SHA-256 of the sorted keys, one a line).",
         "",
         "| state | segments |",
         "|---|---:|",

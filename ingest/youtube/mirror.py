@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ingest.audioset.segments import Segment
-from ingest.errors import DownloadError, FormatError, UsageError
+from ingest.errors import DownloadError, UsageError
 from ingest.places.files import atomic_path
 from ingest.youtube.remote import MediaStream, RemoteFile
 
@@ -74,8 +74,7 @@ class Mirror(Copies):
         index: file that keeps which clip stands where; without it a remote mirror reads the ids of all files anew.
         timeout_s: for a connection, and for each wait for bytes.
     Raises (all methods):
-        UsageError: `where` is none of these.
-        FormatError: a file is no Parquet, or has other columns.
+        UsageError: `where` is none of these, or a file is no Parquet or has other columns.
         DownloadError: the list of files cannot be had.
         FetchError: a file cannot be read over the network; by the table of outcomes.
     """
@@ -154,9 +153,9 @@ class Mirror(Copies):
                 handle = pa.PythonFile(_Ranges(source.address, self._timeout_s), "r") if remote else source.address
                 file = pq.ParquetFile(handle)
             except pa.ArrowInvalid as error:
-                raise FormatError(f"{source.address}: is no Parquet file; take it out of the mirror") from error
+                raise UsageError(f"{source.address}: is no Parquet file; take it out of the mirror") from error
             if missing := {"video_id", "audio"} - set(file.schema_arrow.names):
-                raise FormatError(f"{source.address}: has no column {min(missing)}; a mirror needs video_id and audio")
+                raise UsageError(f"{source.address}: has no column {min(missing)}; a mirror needs video_id and audio")
             self._open = number, file
         return self._open[1]
 

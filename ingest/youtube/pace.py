@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from ingest.counted import counted
 from ingest.errors import UsageError
 from ingest.ledger.outcomes import HOUR, Outcome
 
@@ -114,7 +115,7 @@ class Pace:
         self._failures_in_a_row.append(name)
         if len(self._failures_in_a_row) >= self.settings.stop_after:
             each = ", ".join(f"{name} {count}" for name, count in Counter(self._failures_in_a_row).most_common())
-            self._stop(f"{len(self._failures_in_a_row)} segments in a row failed: {each}")
+            self._stop(f"{counted(len(self._failures_in_a_row), 'segment')} in a row failed: {each}")
 
     def is_proven(self, outcome: Outcome, key: str) -> bool:
         """Whether this failure of `key` is the environment's, after what other segments met just before; notes it."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from ingest.audioset.choose import Chosen, ClassCount
 from ingest.audioset.labels import display_name
+from ingest.counted import counted
 
 BYTES_PER_S = {"flac": 17_700, "ogg": 4_650, "wav": 32_000}
 """Of a finished file, 16 kHz mono. FLAC and Ogg Vorbis: the mean over every fourth clip of ESC-10; sounds differ."""
@@ -75,7 +76,7 @@ def plan_text(plan: Plan) -> str:
         half = _SHOWN_CLASSES // 2
         rows = [
             *map(_row, counts[:half]),
-            f"  ... {len(counts) - 2 * half} more classes ...",
+            f"  ... {counted(len(counts) - 2 * half, 'more class')} ...",
             *map(_row, counts[-half:]),
         ]
     else:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingest.counted import counted
 from ingest.errors import FetchError
 from ingest.ledger.outcomes import parse_retry_after
 
@@ -147,7 +148,7 @@ class RemoteFile(io.RawIOBase):
             raise NotSeekableError("", "the server does not say which range it sends")
         first, last, size = map(int, found.groups())
         if first != start or last != min(start + length, size) - 1 or (self._size or size) != size:
-            raise FetchError("truncated", f"asked for {length} bytes from {start}, was offered {found[0]}")
+            raise FetchError("truncated", f"asked for {counted(length, 'byte')} from {start}, was offered {found[0]}")
         self._size = size
         return last - first + 1
 
@@ -166,7 +167,7 @@ class RemoteFile(io.RawIOBase):
         if self._stop and self._stop.is_set():
             raise InterruptedError("stopped while reading")
         if time.monotonic() > self._end_at:
-            raise FetchError("stalled", f"not done after {self._deadline_s:g} s and {self.bytes_read} bytes")
+            raise FetchError("stalled", f"not done after {self._deadline_s:g} s and {counted(self.bytes_read, 'byte')}")
 
 
 def _session(stream: MediaStream) -> Any:

@@ -19,10 +19,10 @@ from classifiers.report.page import render_report
 from classifiers.report.players import load_players
 from classifiers.train import TrainSettings, train
 from embeddings.embedding import Embedding, item_key, window_key
-from embeddings.store import ABOUT_FILE, EmbeddingStore
+from embeddings.store import EmbeddingStore
 from ingest.audio.clip import AudioItem
 from ingest.errors import FormatError, UsageError
-from ingest.manifest import read_column, write_manifest
+from ingest.manifest import ABOUT_FILE, read_column, write_manifest
 from tests.app.test_train_predict import generated_store, run, write_store
 from tests.classifiers.generated import make_spec, make_table
 from tests.classifiers.pages import check_page

@@ -35,6 +35,11 @@ def test_folder_writes_a_manifest_and_says_what_comes_next(tmp_path, sounds, cap
     assert len(read_items(tmp_path / "my clips")) == 3
 
 
+def test_one_file_is_not_several(tmp_path, sounds, capsys):
+    code, out, _ = run(capsys, "folder", sounds / "Rain", "--layout", "folders", "--out", tmp_path / "clips")
+    assert code == 0 and "1 file of 1 recording, layout folders" in out
+
+
 def test_folder_json_is_one_object(tmp_path, sounds, capsys):
     code, out, _ = run(capsys, "folder", sounds, "--out", tmp_path / "clips", "--json")
     summary = json.loads(out)
@@ -51,7 +56,7 @@ def test_folder_tells_of_files_that_are_not_there(tmp_path, capsys):
     (tmp_path / "a.wav").touch()
     code, out, err = run(capsys, "folder", tmp_path, "--out", tmp_path / "clips", "--json")
     assert (code, json.loads(out)["missing"]) == (0, 1)
-    assert err.startswith(f"warning: 1 of 2 files are not there, {tmp_path / 'b.wav'} first")
+    assert err.startswith(f"warning: 1 of 2 files is not there, {tmp_path / 'b.wav'} first")
 
 
 def test_folder_names_a_table_that_it_does_not_read(tmp_path, sounds, capsys):

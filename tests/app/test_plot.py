@@ -95,9 +95,9 @@ NOWHERE = "\U0001fa2b"
 """A chess piece of 2020, in no font that is likely to be installed; the tests make one."""
 
 
-@pytest.fixture
-def chess_font(tmp_path: Path) -> Iterator[Path]:
-    """A font of one letter, of which matplotlib knows nothing before the test and nothing after it."""
+@pytest.fixture(params=[400], ids=["regular"])
+def chess_font(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A font of one letter, of which matplotlib knows nothing before the test and nothing after it; of a weight."""
     builder = FontBuilder(1000)
     builder.setupGlyphOrder([".notdef", "piece"])
     builder.setupCharacterMap({ord(NOWHERE): "piece"})
@@ -110,7 +110,7 @@ def chess_font(tmp_path: Path) -> Iterator[Path]:
     builder.setupHorizontalMetrics({".notdef": (500, 0), "piece": (600, 0)})
     builder.setupHorizontalHeader(ascent=800, descent=-200)
     builder.setupNameTable({"familyName": "Chess of 2020", "styleName": "Regular", "psName": "Chess"})
-    builder.setupOS2(usWeightClass=400)
+    builder.setupOS2(usWeightClass=request.param)
     builder.setupPost()
     builder.save(tmp_path / "chess.ttf")
     before = list(fontManager.ttflist)
@@ -120,6 +120,7 @@ def chess_font(tmp_path: Path) -> Iterator[Path]:
     _fonts_for.cache_clear()
 
 
+@pytest.mark.parametrize("chess_font", [400, 100], ids=["regular", "thin"], indirect=True)
 def test_letters_come_from_whatever_installed_font_has_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], chess_font: Path
 ) -> None:

@@ -20,7 +20,7 @@ from classifiers.heads import HEADS
 from embeddings.encoders import ENCODERS
 from embeddings.weights import WEIGHTS
 from ingest.audioset.class_sets import find_class_set
-from ingest.errors import EarshotError, FormatError, UsageError
+from ingest.errors import EarshotError, UsageError
 from tests.app.recipe_data import urbansound8k, vocalsound
 from tests.app.test_train_predict import generated_store
 
@@ -233,7 +233,7 @@ def test_the_kind_of_data_is_seen(tmp_path):
 def test_what_is_no_recipe_is_named(tmp_path, text):
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    with pytest.raises(FormatError, match=r"bad\.toml"):
+    with pytest.raises(UsageError, match=r"bad\.toml"):
         read_recipe(str(path))
     with pytest.raises(UsageError, match="city-sounds"):
         read_recipe("nonsense")

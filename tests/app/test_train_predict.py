@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def write_store(folder: Path, rows: Sequence[Embedding], spec: object) -> Path:
     return folder
 
 
-def generated_store(folder: Path, **changes: int) -> Path:
+def generated_store(folder: Path, **changes: Any) -> Path:
     table = make_table(**changes)
     return write_store(
         folder,
@@ -84,6 +84,21 @@ def test_train_prints_one_object_and_writes_a_model(tmp_path: Path, capsys: pyte
     assert (said["rows"], said["left_out_none"]) == (60, 30)
     assert said["metrics"]["accuracy"] > 0.9
     assert "--classes 'Dog;Bird'" in (tmp_path / "m" / "report.html").read_text().replace("&#39;", "'")
+
+
+def test_train_names_the_classes_that_have_too_few_recordings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rare = [f"Rare {i}" for i in range(7)]
+    store = generated_store(tmp_path / "emb", n=60, classes=("Dog", "Siren", *rare))  # three have a fourth recording
+    words = ["train", store, "--min-sources", "4", "--head", "svc", "--out"]
+    code, out, _ = run(capsys, *words, tmp_path / "text")
+    assert code == 0
+    assert "(--min-sources): 6 classes, 'Rare 1', 'Rare 2', 'Rare 3', 'Rare 4', 'Rare 5' and 1 more" in out
+    code, out, _ = run(capsys, *words, tmp_path / "json", "--json")
+    assert (code, json.loads(out)["left_out_class_names"]) == (0, rare[1:])
+    told = json.loads((tmp_path / "json" / "model.json").read_text())
+    assert told["trained_on"]["left_out_class_names"] == rare[1:]
 
 
 def test_the_help_of_train_knows_every_kind_of_head_and_every_protocol() -> None:
@@ -234,7 +249,7 @@ def test_evaluate_says_what_rows_without_labels_count_as(tmp_path: Path, capsys:
     store = labelled_store(tmp_path / "emb", [("Dog",), ("Siren",), ("Dog", "Siren"), ()])
     code, out, err = run(capsys, "evaluate", tmp_path / "m", store, "--json")
     assert (code, json.loads(out)["n"]) == (0, 4)
-    assert "note: 1 of the 4 rows have no label: taken for none of the classes" in err
+    assert "note: 1 of the 4 rows has no label: taken for none of the classes" in err
 
 
 @pytest.fixture(scope="module")

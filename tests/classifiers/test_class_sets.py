@@ -220,10 +220,10 @@ def test_what_names_nothing_is_a_usage_error(text: str) -> None:
         'title = "T"\nmode = "multi"\n[[classes]]\nname = "A"\nmids = ["a"]\n[[classes]]\nname = "A"\nmids = ["b"]',
     ],
 )
-def test_a_bad_file_is_a_format_error_of_one_line(tmp_path: Path, text: str) -> None:
+def test_a_bad_file_is_the_users_mistake_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(text)
-    with pytest.raises(FormatError) as error:
+    with pytest.raises(UsageError, match=r"bad\.toml: ") as error:
         read_class_set(path)
     assert "\n" not in str(error.value)
 

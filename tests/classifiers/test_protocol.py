@@ -54,7 +54,7 @@ def test_auto_falls_back_when_a_row_has_no_fold() -> None:
     name, splits = make_splits("auto", targets, sources, folds, np.random.default_rng(0))
     assert name == "cv5"
     assert len(splits) == 5
-    with pytest.raises(UsageError, match="1 rows without"):
+    with pytest.raises(UsageError, match="1 row without"):
         make_splits("folds", targets, sources, folds, np.random.default_rng(0))
 
 

@@ -1,5 +1,6 @@
 """One contract for every shallow row of the table of heads, and what sets their parts apart."""
 
+import importlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -211,24 +212,49 @@ def test_a_large_problem_is_searched_in_part_and_learnt_whole(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_a_small_fit_waits_for_no_other_thread(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "engine", "api", "limit"),
+    [
+        ("logistic", "sklearn.linear_model.LogisticRegression", "blas", "THREADS_FROM"),
+        ("rbf-nystroem", "sklearn.kernel_approximation.Nystroem", "blas", "THREADS_FROM"),
+        ("hist-boosting", "sklearn.ensemble.HistGradientBoostingClassifier", "openmp", "TREE_THREADS_FROM"),
+    ],
+)
+def test_a_small_fit_waits_for_no_other_thread(  # noqa: PLR0917
+    name: str, engine: str, api: str, limit: str, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither machines nor what stands before them, in the search as at the end."""
+    module, _, kind = engine.rpartition(".")
+    asked = getattr(importlib.import_module(module), kind)
+    learn, seen = asked.fit, list[list[int]]()
+
     def threads() -> list[int]:
-        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == api]
 
-    class Machine:
-        def fit(self, x: np.ndarray, y: np.ndarray) -> "Machine":
-            seen.extend(threads())
-            return self
-
-    seen: list[int] = []
-    monkeypatch.setattr(fitting, "make_estimator", lambda *_: Machine())
-    monkeypatch.setattr(fitting, "THREADS_FROM", 0 if large else 10**9)
-    data = make_data()
-    with threadpool_limits(2, "blas"):
-        fitting.fit_machines(fitting.Problem("logistic", FAMILIES["logistic"], data, True, 0), {}, np.ones((60, 3)))
+    monkeypatch.setattr(asked, "fit", lambda *given: seen.append(threads()) or learn(*given))
+    monkeypatch.setattr(fitting, limit, 0 if large else 10**9)
+    with threadpool_limits(2, api):
+        fit(name, make_data(n=24))
         before = threads()
-    assert len(seen) >= 2  # NumPy's and SciPy's
-    assert seen == (before if large else [1] * len(seen))
+    assert len(seen) == (1 if name == "hist-boosting" else 4)  # too few rows to search; three folds and the end
+    assert before and set(before) == {2}
+    assert all(told == (before if large else [1] * len(before)) for told in seen)
+
+
+def test_few_rows_are_not_searched_where_no_tree_can_have_a_branch(caplog: pytest.LogCaptureFixture) -> None:
+    few = fit("hist-boosting", make_data(n=36), max_iter=2, pooling="auto", trials=3)
+    assert few.settings["chosen"]["inner_score"] is None
+    assert "nothing of the sounds from fewer than 40 rows, here 36" in caplog.messages[0]
+    np.testing.assert_allclose(few.predict(*_unseen()).scores, 1 / 3, atol=1e-9)  # what the search would end at, too
+    caplog.clear()
+    enough = fit("hist-boosting", make_data(n=40), max_iter=2)
+    assert enough.settings["chosen"]["inner_score"] is not None
+    assert not caplog.messages and np.ptp(enough.predict(*_unseen()).scores) > 0.01
+
+
+def _unseen() -> tuple[np.ndarray, np.ndarray]:
+    data = make_data(seed=1)
+    return data.vectors, data.mask
 
 
 def test_vectors_too_large_for_it_unscaled_are_named() -> None:

@@ -259,7 +259,7 @@ def test_the_share_to_keep_travels_with_the_bundle(tmp_path: Path) -> None:
 
 
 def test_background_that_cannot_be_had_is_refused() -> None:
-    with pytest.raises(UsageError, match="all 90 rows have a class"):
+    with pytest.raises(UsageError, match="of 90 rows none is without a class"):
         train(make_table(), make_spec(), replace(SETTINGS, background=5))
     with pytest.raises(UsageError, match="mode multi learns from every row"):
         train(make_table(), make_spec(), replace(SETTINGS, classes="Dog", background=5))
@@ -358,8 +358,16 @@ def test_a_class_of_one_source_is_named() -> None:
         prepare(table, make_spec(), SETTINGS)
     made = prepare(table, make_spec(), replace(SETTINGS, min_sources=2))
     assert made.class_set.names == ("Bell", "Bird", "Dog", "Siren")
-    assert made.rare == 2
+    assert made.rare == ("Rain", "Wind")
     assert len(made.used) == 16
+
+
+def test_classes_that_are_left_out_are_named_in_the_model_and_its_report() -> None:
+    table = make_table(20, classes=("Dog", "Siren", "Bird", "Bell", "Rain", "Wind"))
+    settings = TrainSettings(head="logistic", head_changes={"search": "none"}, min_sources=2)
+    info = train(table, make_spec(), settings).info
+    assert (info.trained_on["left_out_classes"], info.trained_on["left_out_class_names"]) == (2, ["Rain", "Wind"])
+    assert "- classes left out: 'Rain', 'Wind': too few recordings" in render_card(info).splitlines()
 
 
 def in_folds(table: EmbeddingTable, **fold_of_class: int) -> EmbeddingTable:

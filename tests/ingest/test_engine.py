@@ -109,7 +109,7 @@ def test_a_task_that_kills_every_worker_ends_the_run(ray_cluster: None) -> None:
     [
         (
             EngineSettings("ray", workers=1, stall_s=15),  # a busy machine takes five seconds to start a worker
-            "1 workers for 15 s, 0 of them not started; the cluster has 1 nodes",
+            "1 worker for 15 s, 0 of them not started; the cluster has 1 node",
         ),
         (EngineSettings("ray", workers=1, gpus_per_worker=64, stall_s=4), "1 of them not started"),
     ],

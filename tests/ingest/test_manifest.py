@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.audio.clip import AudioItem
+from ingest.datasets import DATASETS
 from ingest.errors import FormatError, UsageError
 from ingest.manifest import MANIFEST, read_column, read_items, write_manifest
 
@@ -100,6 +101,26 @@ def test_a_manifest_in_a_linked_folder_names_the_same_files_by_either_way(tmp_pa
     for way in ways.values():
         for found, meant in zip(read_items(way), written, strict=True):
             assert found.path.samefile(meant.path)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_table_names_what_lies_beside_it(tmp_path, monkeypatch, linked):
+    """As people write it, `../snd/a.wav`; where the table's folder is a link, that is beside what it leads to."""
+    (tmp_path / "disk/clips").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "disk")
+    if linked:
+        (tmp_path / "home").mkdir()
+        (tmp_path / "home/clips").symlink_to(tmp_path / "disk/clips")
+        monkeypatch.chdir(tmp_path / "home")
+    sound = sounds(tmp_path / "disk/snd/deep") / "b.wav"
+    Path("clips/t.csv").write_text("path,label\n../snd/deep/b.wav,Dog\n./../snd/deep/gone.wav,Dog\n")
+    found, gone = (item.path for item in DATASETS["csv"].items(Path("clips")))
+    assert found.samefile(sound)
+    if not linked:
+        assert (str(found), str(gone)) == ("snd/deep/b.wav", "snd/deep/gone.wav")
+    write_manifest(Path("clips"), DATASETS["csv"].items(Path("clips")))
+    for clips in (Path("clips"), tmp_path / "disk/clips"):
+        assert read_items(clips)[0].path.samefile(sound)
 
 
 def test_a_key_may_stand_once_only(tmp_path):

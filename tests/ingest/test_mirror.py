@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.audioset.segments import Segment
-from ingest.errors import DownloadError, FetchError, FormatError, UsageError
+from ingest.errors import DownloadError, FetchError, UsageError
 from ingest.youtube.mirror import Mirror, list_files
 from tests.ingest.file_server import serving
 
@@ -167,10 +167,10 @@ def test_other_places_are_the_users_mistake(where, tmp_path, monkeypatch):
 
 def test_damage_and_the_servers_troubles_are_named(hub, tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"no parquet, but long enough to look like one")
-    with pytest.raises(FormatError, match="is no Parquet file"):
+    with pytest.raises(UsageError, match="is no Parquet file"):
         Mirror(str(tmp_path)).find(segment("a"))
     pq.write_table(pa.table({"video_id": ["a"]}), tmp_path / "a.parquet")
-    with pytest.raises(FormatError, match="has no column audio"):
+    with pytest.raises(UsageError, match="has no column audio"):
         Mirror(str(tmp_path)).find(segment("a"))
     mirror = Mirror(hub.url + TREE)
     mirror.find(segment(IDS[0]))

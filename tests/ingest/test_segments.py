@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.audioset.segments import Segment, StrongEvent, read_segments
-from ingest.errors import FormatError, UsageError
+from ingest.errors import UsageError
 
 HEADER = (
     "# Segments csv created Sun Mar  5 10:54:31 2017\n"
@@ -136,7 +136,7 @@ def test_a_bad_row_is_quoted_in_sixty_characters_whatever_they_are(tmp_path, cha
 
 def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path):
     for content in ["", HEADER, "PAR1\x00\x01\n" * 3]:
-        with pytest.raises(FormatError, match="holds no segment"):
+        with pytest.raises(UsageError, match="holds no segment"):
             read_segments(write(tmp_path, content))
     with pytest.raises(UsageError, match="cannot be read"):
         read_segments(tmp_path / "missing.csv")

@@ -10,6 +10,7 @@ import numpy as np
 from app.live.activity import ActivityGrid
 from app.live.events import Event
 from app.page.parts.words import clock, percent
+from ingest.counted import counted
 
 LATER = '<td class="later"></td>'
 
@@ -70,7 +71,8 @@ def activity(grid: ActivityGrid | None, started_at: float | None, minutes: int =
 
 
 def _cell(name: str, minute: int, share: float, windows: int) -> str:
-    said = f"{name}, minute {minute + 1}: " + (f"{percent(share)} of {windows} windows" if windows else "not listened")
+    heard = f"{percent(share)} of {counted(windows, 'window')}" if windows else "not listened"
+    said = f"{name}, minute {minute + 1}: {heard}"
     fill = (
         f'<i style="height:{max(12.0, 100 * share):.0f}%;opacity:{0.45 + 0.55 * share:.2f}"></i>' if share > 0 else ""
     )

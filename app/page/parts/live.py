@@ -10,6 +10,7 @@ from app.live.states import State, Status
 from app.page.parts.words import CHECK, DASH, SIGNS, hero_of, percent
 from classifiers.decision import Decision
 from classifiers.prediction import Prediction
+from ingest.counted import counted
 
 MOST_BARS = 12
 """With more classes the likeliest ones are shown."""
@@ -41,7 +42,7 @@ def state_line(counters: Counters | None, filled_s: float, window_s: float, leve
     facts = [
         f"window {filled_s:.1f} of {window_s:g} s",
         f"level {level_dbfs:.0f} dBFS" if level_dbfs > -119 else "level: digital silence",
-        f"{counters.windows} windows",
+        counted(counters.windows, "window"),
     ]
     if counters.windows:
         facts.append(f"{counters.window_ms:.0f} ms a window")

@@ -162,7 +162,7 @@ def test_the_grid_tells_heard_from_not_heard_from_not_listened() -> None:
     assert html.count('scope="row"') == 1, "only classes that were heard have a row"
     assert "Dog, minute 1: 66 % of 3 windows" in html
     assert "Dog, minute 2: not listened" in html
-    assert "Dog, minute 3: 0 % of 1 windows" in html
+    assert "Dog, minute 3: 0 % of 1 window" in html
     assert html.count('class="later"') == 2 * 12
     text_of(html)
     assert "Fills as you listen" in heard.activity(None, None)
