@@ -177,7 +177,7 @@ def _session(stream: MediaStream) -> Any:
     session.headers.update({**stream.headers, "Accept-Encoding": "identity"})
     if stream.proxy is not None:
         session.proxies = {"http": stream.proxy, "https": stream.proxy}
-        session.trust_env = not stream.proxy  # an empty proxy means: none at all
+        session.trust_env = False  # the environment's proxy would win over this one, and over none at all
     address = (stream.source_address, 0) if stream.source_address else None
 
     class Adapter(HTTPAdapter):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.errors import FetchError
 from ingest.ledger.outcomes import Kind, classify
 from ingest.youtube.remote import MediaStream, NotSeekableError, RemoteFile
 from tests.ingest.media_server import MediaServer, serve
@@ -166,6 +167,22 @@ def test_a_dead_proxy_is_the_proxy(server: MediaServer, scheme: str) -> None:
         with pytest.raises(Exception) as caught:
             file.read(10)
         assert classify(caught.value).failure.name == "proxy"
+
+
+def test_no_proxy_at_all_is_none_of_the_environments_either(
+    server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with RemoteFile(MediaStream(f"{server.url}/ok/data.webm", proxy=""), timeout_s=2, deadline_s=9) as file:
+        assert file.read(10)
+    with (
+        RemoteFile(MediaStream(f"{server.url}/ok/data.webm"), timeout_s=2, deadline_s=9) as file,
+        pytest.raises(FetchError, match="proxy"),
+    ):
+        file.read(10)
 
 
 def test_source_address_is_used(server: MediaServer) -> None:
