@@ -314,6 +314,6 @@ def test_a_signal_ends_an_ingest_with_nothing_running(number: signal.Signals, tm
 
 
 def test_mixed_work_under_kills_ends_like_undisturbed_work(tmp_path: Path) -> None:
-    result = soak(tmp_path, 30.0, seed=0)
+    result = soak(tmp_path, 18.0, seed=0)
     assert not result["differs"] and not result["leftovers"], result
     assert result["kills"], "nothing was killed"
