@@ -96,6 +96,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     epochs, steps, done = epochs_for(settings, n), steps_per_epoch(settings, n), 0
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, epochs * steps)
     core.compile(keras.optimizers.Adam(schedule), loss_of(data.mode))
+    core.optimizer.build(core.trainable_variables)  # else made in the first step, which is then traced twice
     for _ in range(epochs):
         for rows in np.array_split(rng.permutation(n), steps):
             slices, real = _random_slices(data.vectors, data.mask, rows, settings.frames, rng)

@@ -44,6 +44,7 @@ def train(
     model = graph.trained
     optimizer, losses = _optimizer(per_epoch * epochs, model, settings), [loss_of(data.mode) for _ in graph.weights]
     model.compile(optimizer, losses, loss_weights=list(graph.weights), jit_compile=False)
+    _make_variables(model, data.targets.shape[1])
     with bfloat16_products() if settings.precision == "bfloat16" else nullcontext():
         for epoch in range(epochs):
             for step, rows in enumerate(np.array_split(rng.permutation(n), per_epoch)):
@@ -137,6 +138,15 @@ def _optimizer(steps: int, model: Any, settings: AttentionSettings) -> Any:
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
     return optimizer
+
+
+def _make_variables(model: Any, n_classes: int) -> None:
+    """Those of the optimizer and of the losses, which Keras would make in the first step: TensorFlow traces a step that
+    makes variables a second time, and tracing takes longer than a small training's steps do."""
+    model.optimizer.build(model.trainable_variables)
+    if len(model.outputs) > 1:  # each output's loss is tracked
+        nothing = [np.zeros((1, n_classes), np.float32)] * len(model.outputs)
+        model.compute_loss(y=nothing, y_pred=nothing)
 
 
 def part_of(progress: Progress, index: int, parts: int) -> Progress:

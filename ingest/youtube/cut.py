@@ -94,10 +94,12 @@ def _decode(
     container.seek(round((max(0.0, start_s - SETTLE_S) + origin_s if seek else 0.0) / stream.time_base), stream=stream)
     rate = samples = None
     first = wanted = expected = filled = 0
+    ticks = None
     for frame in container.decode(stream):
         if frame.pts is None or not frame.samples:
             continue
-        time_s = float(frame.pts * frame.time_base) - origin_s
+        ticks = ticks or frame.time_base  # asked for once: fractions took as long as the samples
+        time_s = frame.pts * ticks.numerator / ticks.denominator - origin_s
         block = to_float(frame)
         if samples is None:
             rate = frame.sample_rate
@@ -134,7 +136,7 @@ def to_float(frame: Any) -> npt.NDArray[np.float32]:
         array = array.reshape(-1, frame.layout.nb_channels).T
     if array.dtype == np.uint8:
         return (array.astype(np.float32) - 128) / 128
-    if np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind == "i":
         return array.astype(np.float32) / -float(np.iinfo(array.dtype).min)
     return array.astype(np.float32, copy=False)
 

@@ -6,6 +6,7 @@ a body that ends early, a connection that crawls, and how many bytes it all took
 """
 
 import io
+import os
 import re
 import threading
 import time
@@ -178,7 +179,9 @@ def _session(stream: MediaStream) -> Any:
     session.headers.update({**stream.headers, "Accept-Encoding": "identity"})
     if stream.proxy is not None:
         session.proxies = {"http": stream.proxy, "https": stream.proxy}
-        session.trust_env = not stream.proxy  # an empty proxy means: none at all
+        session.trust_env = False  # the environment's proxy would win over this one, and over none at all ...
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        session.verify = bundle or True  # ... but whom to trust stays as it is
     address = (stream.source_address, 0) if stream.source_address else None
 
     class Adapter(HTTPAdapter):

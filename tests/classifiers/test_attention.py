@@ -45,7 +45,7 @@ FAMILY: dict[str, tuple[str, str, dict[str, Any]]] = {
     "multihead": ("multihead", "multi", SMALL),
     "transformer": ("transformer", "single", SMALL),
     "hybrid": ("attention", "multi", HYBRID),
-    "two networks": ("attention", "multi", {**HYBRID, "networks": 2}),
+    "two networks": ("attention", "multi", {**HYBRID, "branches": ["decision"], "networks": 2}),
     "statistics": ("attention", "single", {**SMALL, "branches": ["statistics"]}),
     "ensemble": ("ensemble", "single", {"members": ["decision", "feature"]}),
     "distilled": ("distilled", "single", {"members": ["decision", "feature"], "pupil": "decision"}),

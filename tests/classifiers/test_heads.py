@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,16 @@ def fit(name: str, data: TrainingData, seed: int = 0) -> FittedHead:
     return fit_head(name, data, seed, changes=QUICK[name])
 
 
+@cache
+def fitted_once(name: str, mode: str) -> FittedHead:
+    """The head of `make_data(mode)`, for tests that only use it: fitting one takes seconds."""
+    return fit(name, make_data(mode))
+
+
 @pytest.fixture(scope="module", params=[(name, mode) for name in ROWS for mode in ("single", "multi")], ids=str)
 def fitted(request: pytest.FixtureRequest) -> tuple[str, str, FittedHead]:
     name, mode = request.param
-    return name, mode, fit(name, make_data(mode))
+    return name, mode, fitted_once(name, mode)
 
 
 def test_it_learns(fitted: tuple[str, str, FittedHead]) -> None:
@@ -89,21 +96,24 @@ def test_saved_and_loaded_it_says_the_same(fitted: tuple[str, str, FittedHead], 
 @pytest.mark.parametrize("name", ROWS)
 def test_the_same_seed_gives_the_same_head(name: str) -> None:
     data = make_data()
-    one, other = (fit(name, data, seed=3).predict(data.vectors, data.mask).scores for _ in "12")
+    heads = (fitted_once(name, "single"), fit(name, data))
+    one, other = (head.predict(data.vectors, data.mask).scores for head in heads)
     np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_scaling_travels_with_the_head(name: str) -> None:
     """Stored values in other units give the same answers: each head standardises what it is given."""
-    data = make_data(dtype="float32")
-    other = replace(data, vectors=data.vectors / 1000 - 5 * data.mask[..., None].astype(np.float32))
-    scores = [fit(name, d).predict(d.vectors, d.mask).scores for d in (data, other)]
+    data = make_data()
+    moved = data.vectors / np.float32(1000) - 5 * data.mask[..., None].astype(np.float32)
+    other = replace(data, vectors=moved, spec=make_spec("float32"))
+    heads = ((fitted_once(name, "single"), data), (fit(name, other), other))
+    scores = [head.predict(d.vectors, d.mask).scores for head, d in heads]
     np.testing.assert_allclose(scores[0], scores[1], atol=0.02)
 
 
 def test_more_patches_than_a_window_holds_are_refused(tmp_path: Path) -> None:
-    fit("attention", make_data()).save(tmp_path)
+    fitted_once("attention", "single").save(tmp_path)
     light = load_head("attention", tmp_path, "single", "light")
     vectors, mask = np.zeros((1, 12, 12), np.uint8), np.ones((1, 12), bool)
     with pytest.raises(FormatError, match="at most 11 patches, got 12"):
@@ -113,7 +123,7 @@ def test_more_patches_than_a_window_holds_are_refused(tmp_path: Path) -> None:
 
 def test_attention_sums_to_one_over_the_real_patches() -> None:
     data = make_data()
-    said = fit("attention", data).predict(data.vectors, data.mask)
+    said = fitted_once("attention", "single").predict(data.vectors, data.mask)
     assert said.attention is not None
     assert said.patch_scores is not None
     np.testing.assert_allclose(said.attention.sum(axis=1), 1, atol=1e-5)
@@ -121,17 +131,17 @@ def test_attention_sums_to_one_over_the_real_patches() -> None:
     assert not said.patch_scores[~data.mask].any()
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [("attention", QUICK["attention"]), ("ensemble", {"members": ["decision", "multihead"], "epochs": 1})],
-)
-def test_keras_loads_the_head_without_our_code(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
-    fit_head(name, make_data(), 0, changes=changes).save(tmp_path)
+def test_keras_loads_heads_without_our_code(tmp_path: Path) -> None:
+    ensemble = fit_head("ensemble", make_data(n=12), 0, changes={"members": ["decision", "multihead"], "epochs": 1})
+    for name, head in (("attention", fitted_once("attention", "single")), ("ensemble", ensemble)):
+        (tmp_path / name).mkdir()
+        head.save(tmp_path / name)
     code = (
         "import keras, numpy, sys\n"
-        f"model = keras.models.load_model({str(tmp_path / 'head.keras')!r})\n"
-        "out = model({'vectors': numpy.zeros((2, 4, 12), 'uint8'), 'mask': numpy.ones((2, 4), bool)})\n"
-        "assert out['scores'].shape == (2, 3) and 'classifiers' not in sys.modules"
+        "for name in ('attention', 'ensemble'):\n"
+        "    model = keras.models.load_model(f'{name}/head.keras')\n"
+        "    out = model({'vectors': numpy.zeros((2, 4, 12), 'uint8'), 'mask': numpy.ones((2, 4), bool)})\n"
+        "    assert out['scores'].shape == (2, 3) and 'classifiers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
@@ -139,7 +149,7 @@ def test_keras_loads_the_head_without_our_code(name: str, changes: dict[str, Any
 def test_light_heads_need_no_engine(tmp_path: Path) -> None:
     for name in ROWS:
         (tmp_path / name).mkdir()
-        fit(name, make_data()).save(tmp_path / name)
+        fitted_once(name, "single").save(tmp_path / name)
     code = (
         "import sys, numpy\nfrom pathlib import Path\nfrom classifiers.heads import load_head\n"
         f"for name in {ROWS!r}:\n"
@@ -159,7 +169,7 @@ def test_svc_agrees_with_scikit_learn_out_of_the_box() -> None:
     from sklearn.svm import SVC
 
     data = make_data()
-    head = fit("svc", data)
+    head = fitted_once("svc", "single")
     chosen = head.settings["chosen"]
     features = np.array([row[mask].mean(axis=0) for row, mask in zip(data.vectors, data.mask, strict=True)])
     margin = make_pipeline(StandardScaler(), SVC(C=chosen["C"], gamma=chosen["gamma"]))

@@ -79,11 +79,11 @@ def test_without_background_it_gives_none_and_without_specialists_the_generalist
 @pytest.mark.tensorflow
 def test_the_generalist_is_the_mean_of_the_heads_named(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, told, kept = data_of(make_table(30).mids, CLASSES), [], []
-    names = ("decision", "feature", "transformer")
+    names = ("decision", "transformer")
     monkeypatch.setattr(ensemble, "average", lambda cores, dim: kept.extend(cores) or average(cores, dim))
     changes = {"hidden": 16, "epochs": 1, "generalists": names, "specialists": 1}
     head = fit_head("wide", rows, 0, changes=changes, progress=lambda done, total: told.append(done / total))
-    assert len(kept) == 3
+    assert len(kept) == 2
     assert head.settings["generalists"] == names
     assert told == sorted(told) and told[-1] == 1
     np.testing.assert_allclose(head.predict(rows.vectors, rows.mask).scores.sum(axis=1), 1, atol=1e-5)

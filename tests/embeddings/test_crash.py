@@ -65,12 +65,12 @@ def test_killed_at_random_moments_and_resumed(tmp_path: Path, batch: int) -> Non
 
     moments = random.Random(batch)
     killed = 0
-    for _ in range(12):
+    for _ in range(7):
         process = start(folder, out, batch, delay_s=0.1 if batch == 1 else 0.2)
         time.sleep(moments.uniform(0.0, 0.5))
         process.kill()
         killed += process.communicate()[0] == ""
-    assert killed >= 10
+    assert killed >= 6
 
     process = start(folder, out, batch, delay_s=0.0)
     assert process.communicate(timeout=60)[0] == "finished\n"

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.errors import FetchError
 from ingest.ledger.outcomes import Kind, classify
-from ingest.youtube.remote import MediaStream, NotSeekableError, RemoteFile
+from ingest.youtube.remote import MediaStream, NotSeekableError, RemoteFile, _session
 from tests.ingest.media_server import MediaServer, serve
 
 DATA = np.random.default_rng(1).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
@@ -166,6 +167,29 @@ def test_a_dead_proxy_is_the_proxy(server: MediaServer, scheme: str) -> None:
         with pytest.raises(Exception) as caught:
             file.read(10)
         assert classify(caught.value).failure.name == "proxy"
+
+
+def test_no_proxy_at_all_is_none_of_the_environments_either(
+    server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with RemoteFile(MediaStream(f"{server.url}/ok/data.webm", proxy=""), timeout_s=2, deadline_s=9) as file:
+        assert file.read(10)
+    with (
+        RemoteFile(MediaStream(f"{server.url}/ok/data.webm"), timeout_s=2, deadline_s=9) as file,
+        pytest.raises(FetchError, match="proxy"),
+    ):
+        file.read(10)
+
+
+@pytest.mark.parametrize("proxy", [None, "", "http://127.0.0.1:9"])
+def test_whom_to_trust_is_the_environments_with_a_proxy_too(proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/mine.pem")
+    session = _session(MediaStream("https://127.0.0.1/", proxy=proxy))
+    assert session.merge_environment_settings("https://127.0.0.1/", {}, None, None, None)["verify"] == "/etc/mine.pem"
 
 
 def test_source_address_is_used(server: MediaServer) -> None:

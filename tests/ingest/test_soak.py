@@ -1,4 +1,4 @@
-"""Two thousand segments, every tenth with each of nine faults: all accounted for, memory flat."""
+"""A thousand segments, every tenth with each of nine faults: all accounted for, memory flat."""
 
 import resource
 import time
@@ -16,7 +16,8 @@ from tests.ingest.fetching import StubSource, job
 from tests.ingest.media import chirp_file, wav
 from tests.ingest.media_server import serve
 
-COUNT = 2000
+COUNT = 1000
+TENTH = COUNT // 10
 KINDS = (
     "ok/{}/chirp.webm",
     "403@1/{}/chirp.webm",
@@ -29,11 +30,11 @@ KINDS = (
     "private/{}",
     "emptybody/{}/chirp.webm",
 )
-EXPECTED = {
-    ("ok", State.DONE): 200, ("403@1", State.DONE): 200, ("cut@1", State.DONE): 200, ("503@2", State.DONE): 200,
-    ("429@1", State.DONE): 200, ("404", State.GONE): 200, ("norange", State.DONE): 200, ("silent", State.GONE): 200,
-    ("private", State.GONE): 200, ("emptybody", State.FAILED): 200,
-}  # fmt: skip
+EXPECTED = dict.fromkeys([
+    ("ok", State.DONE), ("403@1", State.DONE), ("cut@1", State.DONE), ("503@2", State.DONE), ("429@1", State.DONE),
+    ("404", State.GONE), ("norange", State.DONE), ("silent", State.GONE), ("private", State.GONE),
+    ("emptybody", State.FAILED),
+], TENTH)  # fmt: skip
 
 
 def resident_mb() -> float:
@@ -43,18 +44,19 @@ def resident_mb() -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-def test_two_thousand_segments_with_ten_percent_of_every_fault(tmp_path: Path) -> None:
+def test_a_thousand_segments_with_ten_percent_of_every_fault(tmp_path: Path) -> None:
     files = {
         "chirp.webm": chirp_file("opus.webm"),
         "chirp.m4a": chirp_file("aac-moov-last.m4a"),
         "silent.wav": wav(np.zeros(16_000 * 16, np.float32)),
     }
-    segments = [Segment(KINDS[n % 10].format(n), 5.0, 15.0, ("/m/09x0r",)) for n in range(COUNT)]
+    # Four seconds: decoding ten would take most of the time, and is not what goes wrong here.
+    segments = [Segment(KINDS[n % 10].format(n), 5.0, 9.0, ("/m/09x0r",)) for n in range(COUNT)]
     memory: dict[int, float] = {}
 
     def watch(progress: Progress) -> None:
         settled = COUNT - sum(progress.counts[s] for s in (State.PENDING, State.RUNNING, State.WAITING))
-        memory.setdefault(settled // 200, resident_mb())
+        memory.setdefault(settled // TENTH, resident_mb())
         assert sum(progress.counts.values()) == COUNT
 
     began = time.perf_counter()
@@ -72,7 +74,7 @@ def test_two_thousand_segments_with_ten_percent_of_every_fault(tmp_path: Path) -
         )
     assert result.stopped == ""
     assert found == EXPECTED
-    assert len(list((tmp_path / "audio").rglob("*.flac"))) == 1200
+    assert len(list((tmp_path / "audio").rglob("*.flac"))) == 6 * TENTH
     grown = memory[9] - memory[1]
     print(f"\n{COUNT / seconds:.1f} segments/s ({seconds:.0f} s, {requests} requests), memory +{grown:.1f} MB")
-    assert grown < 30, f"memory grew by {grown:.0f} MB between segments 200 and 1,800: {memory}"
+    assert grown < 15, f"memory grew by {grown:.0f} MB between segments 100 and 900: {memory}"
