@@ -23,9 +23,10 @@ _PCM = {  # dtype -> (value of silence, full scale)
 def require_samples(samples: Samples) -> None:
     """Raise UsageError unless these are samples [n, channels] of a type that is known."""
     if samples.ndim != 2 or not 1 <= samples.shape[1] <= MAX_CHANNELS:
+        turned = samples.ndim == 2 and 1 <= samples.shape[0] <= MAX_CHANNELS  # as librosa and PyTorch have them
         raise UsageError(
             f"samples: must be [n, channels] of 1 to {MAX_CHANNELS} channels, got {list(samples.shape)}; "
-            "reshape them first"
+            f"{'transpose' if turned else 'reshape'} them first"
         )
     if samples.dtype not in _PCM and samples.dtype.kind != "f":
         raise UsageError(f"samples: must be uint8, int16, int32 or float, got {samples.dtype}; convert them first")

@@ -80,7 +80,7 @@ def test_samples_in_memory_that_are_none_or_not_finite_are_refused():
     ("samples", "rate", "what"),
     [
         (np.zeros((2, 3, 4)), RATE, r"must be \[n, channels\]"),
-        (np.zeros((1, 16_000)), RATE, "got \\[1, 16000\\]"),
+        (np.zeros((1, 16_000)), RATE, r"got \[1, 16000\]; transpose them first"),
         (np.zeros(9, np.int64), RATE, "got int64"),
         (np.zeros(9), 16, "rate: must be 1000 to"),
     ],
