@@ -24,7 +24,7 @@ class Family:
     trusted: types in its head.skops beyond those that skops trusts by itself.
     light: its form in `light.LIGHT_FORMS`; None where scikit-learn or its own engine has to predict.
     most_classes: that it can learn in a useful time and memory, with a machine for each or a number for each in a leaf.
-    fewest_rows: of which its trees can have a branch; of fewer it learns how frequent each class is, and no more.
+    fewest_rows: of which its trees can have a branch; of fewer it would learn how frequent each class is, and no more.
     """
 
     estimator: str

@@ -4,7 +4,6 @@ What sets the rows of HEADS apart is data: `families.FAMILIES` and data/search_s
 parameters are chosen by cross-validation grouped by source; the machine that is kept learns from all rows.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -23,7 +22,6 @@ from classifiers.shallow.search import Space, read_spaces
 from ingest.audioset.class_sets import Mode
 from ingest.errors import UsageError
 
-log = logging.getLogger("earshot.shallow")
 SEARCHES = ("random", "grid", "none")
 
 
@@ -50,8 +48,8 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     """Choose pooling and parameters, then fit on all rows. Imports scikit-learn.
 
     Raises:
-        UsageError: a setting that is none, more classes than the family can take, or a class without rows to learn
-            it from.
+        UsageError: a setting that is none, more classes than the family can take, fewer rows than teach it anything,
+            or a class without rows to learn it from.
     """
     settings, space = _settings(row, changes)
     family = FAMILIES[settings.family]
@@ -63,7 +61,7 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     with quiet(), _refused(row.name):
         poolings = tuple(POOLINGS) if settings.pooling == "auto" else (settings.pooling,)
         candidates = space.candidates(settings.search, settings.trials or space.trials, np.random.default_rng(seed))
-        nothing = (settings.search == "none" and len(poolings) == 1) or _learns_no_more_than_shares(problem)
+        nothing = settings.search == "none" and len(poolings) == 1
         chosen = choose(problem, poolings, candidates, 0 if nothing else settings.folds, progress)
         x = pool(data.vectors, data.mask, chosen.pooling)
         transforms = make_transforms(family, chosen.parameters, x.shape, seed)
@@ -74,18 +72,6 @@ def fit(row: HeadRow, data: TrainingData, changes: Mapping[str, Any], seed: int,
     kept = Machines(settings.family, data.mode, chosen.pooling, native, transforms, machines, chosen.sharpness)
     record = {"pooling": chosen.pooling, **chosen.parameters, "inner_score": chosen.score}
     return FittedMachines(kept, {**asdict(settings), "chosen": record})
-
-
-def _learns_no_more_than_shares(problem: Problem) -> bool:
-    """Whether the rows are so few that no pooling or parameter makes a difference; says so."""
-    rows, fewest = len(problem.data.targets), problem.family.fewest_rows
-    if rows < fewest:
-        log.warning(
-            "--head %s: learns nothing of the sounds from fewer than %d rows, here %d, only how frequent each class "
-            "is; add sounds, or use --head attention",
-            problem.name, fewest, rows,
-        )  # fmt: skip
-    return rows < fewest
 
 
 @contextmanager
@@ -137,6 +123,11 @@ def _check(name: str, settings: ShallowSettings, family: Family, data: TrainingD
         raise UsageError(
             f"--head {name}: takes at most {family.most_classes} classes before time or memory run away, got "
             f"{classes:,}; use --head {' or '.join(['attention', *others])}"
+        )
+    if (rows := len(data.targets)) < family.fewest_rows:
+        raise UsageError(
+            f"--head {name}: learns nothing of the sounds from fewer than {family.fewest_rows} rows, got {rows} in a "
+            "training part; add sounds, or use --head attention"
         )
     for some, word in ((data.targets.any(axis=0), "with"), ((data.targets == 0).any(axis=0), "without")):
         if not some.all():
