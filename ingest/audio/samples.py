@@ -13,11 +13,8 @@ Samples = npt.NDArray[np.uint8] | npt.NDArray[np.int16] | npt.NDArray[np.int32] 
 
 MAX_CHANNELS = 64
 
-_PCM = {  # dtype -> (value of silence, full scale)
-    np.dtype(np.uint8): (128.0, 128.0),
-    np.dtype(np.int16): (0.0, 32_768.0),
-    np.dtype(np.int32): (0.0, 2_147_483_648.0),
-}
+_PCM = (np.uint8, np.int16, np.int32)
+"""No wider one: 64 bits are what NumPy makes of a list of numbers, whose full scale nobody knows."""
 
 
 def require_samples(samples: Samples) -> None:
@@ -32,14 +29,13 @@ def require_samples(samples: Samples) -> None:
         raise UsageError(f"samples: must be uint8, int16, int32 or float, got {samples.dtype}; convert them first")
 
 
-def to_float(samples: Samples) -> npt.NDArray[np.float32]:
-    """float32 [n, channels], PCM in [-1, 1], floats as they are: those beyond float32 become infinite."""
-    silence, scale = _PCM.get(samples.dtype, (0.0, 1.0))
+def to_float(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """float32 in the same shape: PCM in [-1, 1], floats as they are; those beyond float32 become infinite."""
     with np.errstate(over="ignore"):
         values = samples.astype(np.float32)
-    if silence:
-        values = values - np.float32(silence)
-    return values / np.float32(scale) if scale != 1 else values
+    if samples.dtype == np.uint8:
+        return (values - np.float32(128)) / np.float32(128)
+    return values / np.float32(-float(np.iinfo(samples.dtype).min)) if samples.dtype.kind == "i" else values
 
 
 def downmix(block: npt.NDArray[np.float32]) -> Waveform:

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from ingest.audio.samples import to_float
 from ingest.errors import FetchError
 from ingest.youtube.remote import RemoteFile
 
@@ -100,7 +101,7 @@ def _decode(
             continue
         ticks = ticks or frame.time_base  # asked for once: fractions took as long as the samples
         time_s = frame.pts * ticks.numerator / ticks.denominator - origin_s
-        block = to_float(frame)
+        block = _samples(frame)
         if samples is None:
             rate = frame.sample_rate
             first, wanted = round(start_s * rate), round((end_s - start_s) * rate)
@@ -129,16 +130,10 @@ def _place(samples: npt.NDArray[np.float32], block: npt.NDArray[np.float32], pos
     return end
 
 
-def to_float(frame: Any) -> npt.NDArray[np.float32]:
+def _samples(frame: Any) -> npt.NDArray[np.float32]:
     """A decoded PyAV frame as float32 [channels, samples] in [-1, 1]."""
     array = frame.to_ndarray()
-    if not frame.format.is_planar:
-        array = array.reshape(-1, frame.layout.nb_channels).T
-    if array.dtype == np.uint8:
-        return (array.astype(np.float32) - 128) / 128
-    if array.dtype.kind == "i":
-        return array.astype(np.float32) / -float(np.iinfo(array.dtype).min)
-    return array.astype(np.float32, copy=False)
+    return to_float(array if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels).T)
 
 
 def _stated_duration_s(container: Any, stream: Any) -> float:

@@ -14,6 +14,7 @@ from classifiers.prediction import make_predictions
 from classifiers.protocol import Protocol
 from classifiers.report.numbers import format_number
 from classifiers.report.page import render_card, render_report
+from classifiers.report.saving import save_model
 from classifiers.train import Trained, TrainSettings, evaluate, fingerprint, prepare, train
 from embeddings.table import EmbeddingTable
 from ingest.errors import FormatError, SpecMismatchError, UsageError
@@ -31,8 +32,7 @@ def trained() -> Trained:
 @pytest.fixture(scope="module")
 def bundle_folder(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "model"
-    pages = {"report.html": render_report(trained.info, trained.measured), "card.md": render_card(trained.info)}
-    save_bundle(folder, trained.info, trained.head, sources=trained.sources, pages=pages)
+    save_model(folder, trained)
     return folder
 
 
